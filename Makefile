@@ -1,0 +1,50 @@
+# Every verb works in .venv, which `set-up` makes from requirements.lock.
+.DEFAULT_GOAL := help
+.PHONY: help set-up demo test check long bench bench-demo serve protos lock clean
+
+PYTHON := .venv/bin/python
+HOME_DIR ?= .signalbox
+# One thread in every numeric library: what research and serving agree on (docs/contracts.md, kernel_fingerprint).
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+set-up:
+	@.ci/setup
+
+demo: set-up ## real prices to a live score, a fault, a cut and a rollback (about two minutes)
+	@.venv/bin/signalbox demo --home $(HOME_DIR)
+
+test: set-up ## every test (at most 15 minutes on 2 cores)
+	@$(PYTHON) -m pytest
+
+check: set-up ## ruff, mypy strict, import-linter, generated protos unchanged
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@.ci/check-protos
+
+long: set-up ## what takes longer than a test may: wider properties and simulations
+	@$(PYTHON) -m pytest -m long
+
+bench: bench-demo ## every bench; results go to docs/benchmarks
+
+bench-demo: set-up ## how long the demo takes and what it needs
+	@$(PYTHON) -m loadtests.bench_demo
+
+serve: set-up ## what the demo's home says is live
+	@.venv/bin/signalbox serve --home $(HOME_DIR) --listen 127.0.0.1:8500
+
+protos: set-up ## generated code from protos/
+	@$(PYTHON) -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. protos/signalbox/v1/*.proto
+
+lock: set-up ## requirements.lock from pyproject.toml: versions and hashes, no registry address
+	@.venv/bin/uv pip compile --quiet --upgrade pyproject.toml --extra serve --extra train --extra monitor --extra redis \
+		--extra triton --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --no-header --no-annotate --output-file requirements.lock
+
+clean: ## the environment, caches and the demo's home
+	@rm -rf .venv .signalbox .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist

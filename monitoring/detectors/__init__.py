@@ -1,0 +1,1 @@
+"""Stateful detectors, one a file: each measures, none judges."""

@@ -1,0 +1,1 @@
+"""The append-only, hash-chained, signed history; what is live is its fold."""

@@ -1,0 +1,1 @@
+"""Signalbox's own protocol."""

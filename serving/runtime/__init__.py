@@ -1,0 +1,1 @@
+"""Scores rows with loaded releases. Knows no wire: no protos, no grpc."""

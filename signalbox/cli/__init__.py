@@ -1,0 +1,1 @@
+"""Commands: parse, call, print. Rooms are imported when a command runs, so that `--help` stays fast."""

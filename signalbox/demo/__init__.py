@@ -1,0 +1,1 @@
+"""`signalbox demo`: the whole path on real prices, in a fresh home."""

@@ -1,0 +1,1 @@
+"""One trainer a file; others' come in by the entry point `signalbox.trainers`."""
