@@ -1,0 +1,245 @@
+"""Snapshots: immutable bitemporal rows, named by the hash of what they say.
+
+Rows lie in canonical order (knowledge time, event time, instrument, sequence) in blocks of 65,536. Each column of a
+block is hashed in a logical form (type, validity, little-endian values), because Parquet's bytes depend on who wrote
+them (design D6). The manifest lists these hashes and the source's terms; its own hash is the snapshot's id. A block's
+Parquet file is kept under its bytes' hash, and a pointer leads there from the block's logical hash: appended rows
+share every full block with the snapshot they were appended to.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from features.blobs import BlobStore
+from features.canonical import canonical_json, identity, sha256_hex
+from features.errors import BlobMissingError, SnapshotError
+from features.panel import Floats, Panel, Revisions, Times
+from features.source import SourceTerms
+
+__all__ = ["BLOCK_ROWS", "Panel", "Snapshot", "open_snapshot", "write_snapshot"]
+
+BLOCK_ROWS = 65_536
+FORMAT = 1
+KEY = ("instrument", "event_time_ns", "knowledge_time_ns", "sequence")
+ORDER = ("knowledge_time_ns", "event_time_ns", "instrument", "sequence")
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """An immutable bitemporal data set.
+
+    id: 64 hex digits; the hash of its content and its source's terms.
+    source_name, source: where it comes from, and on what terms.
+    inputs: names of its float64 columns. instruments: sorted names.
+    rows: how many rows it holds.
+    """
+
+    id: str
+    source_name: str
+    source: SourceTerms
+    inputs: tuple[str, ...]
+    instruments: tuple[str, ...]
+    rows: int
+    event_span_ns: tuple[int, int]
+    knowledge_span_ns: tuple[int, int]
+    _store: BlobStore = field(repr=False)
+    _blocks: tuple[Mapping[str, Any], ...] = field(repr=False)
+
+    def frame(self) -> pl.DataFrame:
+        """Every row in canonical order: instrument, event_time_ns, knowledge_time_ns, sequence, the inputs.
+
+        Each block is verified as it is read. For looking at data; features read `panel`, which knows of time.
+        """
+        return pl.concat([_read_block(self._store, block) for block in self._blocks])
+
+    def panel(self, input_name: str, *, known_at_ns: int) -> Panel:
+        """Input `input_name` over [time, instrument] as known at `known_at_ns` (UTC nanoseconds).
+
+        Of a cell's rows with knowledge time at or before `known_at_ns`, the one with the latest (knowledge time,
+        sequence) stands; later ones are as if they did not exist. Rows are the event times whose decision instant
+        (event time + the source's delay) has come by then. SnapshotError for an input it does not have, and when a
+        block is missing or altered.
+        """
+        if input_name not in self.inputs:
+            raise SnapshotError(
+                f"snapshot {self.id[:12]}: expected one of the inputs {', '.join(self.inputs)}, found {input_name!r}; "
+                "name one of these, or ingest a file that has the column"
+            )
+        rows = self.frame().filter(
+            pl.col("knowledge_time_ns") <= known_at_ns,
+            pl.col("event_time_ns") + self.source.delay_ns <= known_at_ns,
+            pl.col(input_name).is_not_null(),
+        )
+        return _panel(rows, input_name, self.instruments, self.source.delay_ns)
+
+    def verify(self) -> None:
+        """Reads every block again and checks it. SnapshotError or BlobError names the block at fault."""
+        for block in self._blocks:
+            _read_block(self._store, block)
+
+
+def write_snapshot(frame: pl.DataFrame, *, source_name: str, source: SourceTerms, store: BlobStore) -> Snapshot:
+    """Keeps checked rows (`features.ingest.validate_long`) as a snapshot; the same content gives the same id.
+
+    Row order, chunking and column order of `frame` do not matter; nothing is visible before all of it is written.
+    SnapshotError when a column is missing or of another type.
+    """
+    inputs = tuple(sorted(name for name in frame.columns if name not in KEY))
+    _check_schema(frame, inputs)
+    rows = frame.select(*KEY, *inputs).sort(ORDER).rechunk()
+    blocks = [_write_block(store, block) for block in rows.iter_slices(BLOCK_ROWS)]
+    manifest = {
+        "format": FORMAT,
+        "source": {"name": source_name, **asdict(source)},
+        "inputs": list(inputs),
+        "instruments": sorted(rows["instrument"].unique().to_list()),
+        "rows": rows.height,
+        "event_span_ns": _span(rows["event_time_ns"]),
+        "knowledge_span_ns": _span(rows["knowledge_time_ns"]),
+        "blocks": blocks,
+    }
+    return _snapshot(store.put(canonical_json(manifest)), manifest, store)
+
+
+def open_snapshot(store: BlobStore, snapshot_id: str) -> Snapshot:
+    """The snapshot of that id. BlobMissingError when the store has none; SnapshotError when it is not a snapshot."""
+    try:
+        manifest = json.loads(store.get(snapshot_id))
+        if manifest["format"] != FORMAT:
+            raise SnapshotError(
+                f"snapshot {snapshot_id}: expected format {FORMAT}, found {manifest['format']}; "
+                "open it with the version that wrote it"
+            )
+        return _snapshot(snapshot_id, manifest, store)
+    except (ValueError, KeyError, TypeError) as error:
+        raise SnapshotError(
+            f"snapshot {snapshot_id}: expected a snapshot's manifest, found a blob of another kind ({error!r}); "
+            "give the id that `signalbox snapshot` printed"
+        ) from error
+
+
+def _snapshot(snapshot_id: str, manifest: Mapping[str, Any], store: BlobStore) -> Snapshot:
+    terms = dict(manifest["source"])
+    return Snapshot(
+        id=snapshot_id,
+        source_name=terms.pop("name"),
+        source=SourceTerms(**terms),
+        inputs=tuple(manifest["inputs"]),
+        instruments=tuple(manifest["instruments"]),
+        rows=manifest["rows"],
+        event_span_ns=(manifest["event_span_ns"][0], manifest["event_span_ns"][1]),
+        knowledge_span_ns=(manifest["knowledge_span_ns"][0], manifest["knowledge_span_ns"][1]),
+        _store=store,
+        _blocks=tuple(manifest["blocks"]),
+    )
+
+
+def _check_schema(frame: pl.DataFrame, inputs: tuple[str, ...]) -> None:
+    expected: dict[str, Any] = {
+        "instrument": pl.String,
+        **dict.fromkeys(KEY[1:], pl.Int64),
+        **dict.fromkeys(inputs, pl.Float64),
+    }
+    for name, dtype in expected.items():
+        found = frame.schema.get(name)
+        if found != dtype:
+            raise SnapshotError(
+                f"column {name}: expected {dtype}, found {found or 'none'}; bring rows through ingest.validate_long"
+            )
+    if not inputs or frame.is_empty():
+        raise SnapshotError("rows: expected at least one row and one input, found none; check what was ingested")
+
+
+def _span(times: pl.Series) -> list[int]:
+    array = times.to_numpy()
+    return [int(array.min()), int(array.max())]
+
+
+# -- blocks ---------------------------------------------------------------------------------------------------------
+
+
+def logical_hash(column: pl.Series) -> str:
+    """The hash of what a column says: its type, which rows are null, and its values in little-endian bytes.
+
+    A null counts as zero, NaN has one form, −0.0 is 0.0; text is its UTF-8 with int64 lengths. Chunks do not matter.
+    """
+    valid = column.is_not_null().to_numpy()
+    head = f"{column.dtype}:{len(column)}:".encode() + np.packbits(valid, bitorder="little").tobytes()
+    if column.dtype == pl.String:
+        texts = column.fill_null("")
+        lengths = texts.str.len_bytes().to_numpy().astype("<i8")
+        return sha256_hex(head + lengths.tobytes() + "".join(texts.to_list()).encode())
+    if column.dtype == pl.Float64:
+        numbers = column.fill_null(0.0).to_numpy() + 0.0
+        numbers = np.where(np.isnan(numbers), np.nan, numbers)
+        return sha256_hex(head + numbers.astype("<f8").tobytes())
+    return sha256_hex(head + column.fill_null(0).to_numpy().astype("<i8").tobytes())
+
+
+def _logical_block(rows: pl.DataFrame) -> dict[str, Any]:
+    return {"rows": rows.height, "columns": {name: logical_hash(rows[name]) for name in rows.columns}}
+
+
+def _write_block(store: BlobStore, rows: pl.DataFrame) -> dict[str, Any]:
+    block = _logical_block(rows)
+    name = identity(block)
+    known = store.pointed(name)
+    if known is None or not store.has(known):
+        buffer = io.BytesIO()
+        rows.write_parquet(buffer, compression="zstd", statistics=False)
+        store.point(name, store.put(buffer.getvalue()))
+    return block
+
+
+def _read_block(store: BlobStore, block: Mapping[str, Any]) -> pl.DataFrame:
+    name = identity(block)
+    digest = store.pointed(name)
+    if digest is None:
+        raise BlobMissingError(f"block {name}: expected a pointer to its Parquet file, found none; ingest again")
+    data = store.get(digest)
+    try:
+        rows = pl.read_parquet(io.BytesIO(data))
+    except pl.exceptions.PolarsError as error:
+        raise SnapshotError(f"blob {digest}: expected Parquet, found bytes it cannot read ({error})") from error
+    found = _logical_block(rows)
+    if identity(found) != name:
+        raise SnapshotError(
+            f"blob {digest}: expected block {name}, found {identity(found)}; restore the pointer or ingest"
+        )
+    return rows
+
+
+# -- panels ---------------------------------------------------------------------------------------------------------
+
+
+def _panel(rows: pl.DataFrame, input_name: str, instruments: tuple[str, ...], delay_ns: int) -> Panel:
+    event = rows["event_time_ns"].to_numpy()
+    times, time_index = np.unique(event, return_inverse=True)
+    position = {name: index for index, name in enumerate(instruments)}
+    instrument_index = rows["instrument"].replace_strict(position, return_dtype=pl.Int64).to_numpy()
+    cells = np.full((len(times), len(instruments)), np.nan)
+    order = rows.select(pl.arg_sort_by("knowledge_time_ns", "sequence", maintain_order=True)).to_series().to_numpy()
+    known = rows["knowledge_time_ns"].to_numpy()[order]
+    numbers = rows[input_name].to_numpy()[order]
+    row, column = time_index[order].astype(np.int64), instrument_index[order]
+    on_time = known <= event[order] + delay_ns
+    # Of several rows for one cell NumPy leaves the last: the one with the latest (knowledge time, sequence).
+    cells[row[on_time], column[on_time]] = numbers[on_time]
+    revisions = _revise(cells, row[~on_time], column[~on_time], known[~on_time], numbers[~on_time])
+    return Panel(input_name, cells, times, times + delay_ns, instruments, revisions)
+
+
+def _revise(cells: Floats, row: Times, column: Times, known: Times, numbers: Floats) -> Revisions:
+    before = np.empty(len(row))
+    for at in range(len(row)):  # few: only rows that came after their decision instant
+        before[at] = cells[row[at], column[at]]
+        cells[row[at], column[at]] = numbers[at]
+    return Revisions(known, row, column, before, numbers.copy())

@@ -1,0 +1,176 @@
+"""The identity of a function: its syntax tree and, followed through its names, everything of the project that it calls.
+
+Layout, comments, docstrings, annotations and decorators do not count; a change anywhere else does, in the function
+itself or in a helper two calls away. The form is written here rather than taken from `ast.dump`, whose output differs
+between Python versions.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any
+
+from features.canonical import identity
+from features.errors import DefinitionError
+
+_FOREIGN_ALLOWED = ("numpy", "math")
+_IMPURE = ("numpy.random", "numpy.memmap", "numpy.load", "numpy.fromfile", "numpy.save")
+_BUILTINS_ALLOWED = frozenset(
+    each.__name__
+    for each in (abs, all, any, bool, divmod, enumerate, float, int, len, list, max, min, range, reversed, round)
+) | {"slice", "sorted", "sum", "tuple", "zip"}
+_SKIPPED_FIELDS = frozenset(
+    {"ctx", "decorator_list", "returns", "annotation", "type_comment", "type_params", "type_ignores", "kind"}
+)
+_FORBIDDEN = (ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal, ast.Yield, ast.YieldFrom, ast.Await)
+
+
+def function_identity(function: Callable[..., Any]) -> str:
+    """64 hex digits naming what `function` computes.
+
+    DefinitionError when its source is not at hand, or it reaches for something that is neither NumPy, `math`, a
+    function of its project nor an immutable constant: such a thing could change without the identity changing.
+    """
+    found: dict[str, Any] = {}
+    _visit(function, found)
+    return identity({"entry": _label(function), "functions": found})
+
+
+def _visit(function: Callable[..., Any], found: dict[str, Any]) -> None:
+    label = _label(function)
+    if label in found:
+        return
+    tree = _tree(function)
+    found[label] = {"tree": _form(tree)}
+    names: dict[str, Any] = {}
+    scope = _scope(function)
+    for chain in sorted(set(_free_names(tree))):
+        names[".".join(chain)] = _resolve(chain, scope, label, found)
+    found[label]["names"] = names
+
+
+def _label(function: Callable[..., Any]) -> str:
+    # The position in the module, not the feature's own name: a rename is no other computation, but two helpers of
+    # one name in two modules are two.
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def _tree(function: Callable[..., Any]) -> ast.AST:
+    try:
+        source = textwrap.dedent(inspect.getsource(function))
+        tree = ast.parse(source).body[0]
+    except (OSError, TypeError, SyntaxError) as error:
+        raise DefinitionError(
+            f"{_label(function)}: expected a function whose source can be read, found none ({error}); "
+            "define it with `def` in a module"
+        ) from error
+    if not isinstance(tree, ast.FunctionDef):
+        raise DefinitionError(f"{_label(function)}: expected a plain function, found {type(tree).__name__}; use `def`")
+    for node in ast.walk(tree):
+        if isinstance(node, _FORBIDDEN):
+            raise DefinitionError(
+                f"{_label(function)}, line {node.lineno}: expected a pure function, found {type(node).__name__}; "
+                "move imports to the module's top and return what it computes"
+            )
+    return tree
+
+
+def _form(node: Any) -> Any:
+    if isinstance(node, ast.AST):
+        fields = {name: _form(value) for name, value in ast.iter_fields(node) if name not in _SKIPPED_FIELDS}
+        if isinstance(node, ast.FunctionDef):
+            fields["name"] = ""
+            fields["body"] = fields["body"][1:] if ast.get_docstring(node) is not None else fields["body"]
+        return [type(node).__name__, {name: value for name, value in fields.items() if value not in (None, [])}]
+    if isinstance(node, list):
+        return [_form(item) for item in node]
+    return node if node is None else f"{type(node).__name__}:{node!r}"
+
+
+def _free_names(tree: ast.AST) -> Iterator[tuple[str, ...]]:
+    bound = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    bound |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    bound |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    assert isinstance(tree, ast.FunctionDef)
+    for statement in [*tree.body, *tree.args.defaults, *(each for each in tree.args.kw_defaults if each)]:
+        for chain in _chains(statement):
+            if chain[0] not in bound:
+                yield chain
+
+
+def _chains(node: ast.AST) -> Iterator[tuple[str, ...]]:
+    chain = _chain(node)
+    if chain:
+        yield chain
+        return
+    for name, value in ast.iter_fields(node):
+        if name in _SKIPPED_FIELDS:
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST):
+                yield from _chains(child)
+
+
+def _chain(node: ast.AST) -> tuple[str, ...]:
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+        return (node.id,)
+    if isinstance(node, ast.Attribute):
+        left = _chain(node.value)
+        return (*left, node.attr) if left else ()
+    return ()
+
+
+def _scope(function: Callable[..., Any]) -> Mapping[str, Any]:
+    if not isinstance(function, FunctionType):
+        raise DefinitionError(f"{function!r}: expected a plain function, found {type(function).__name__}; use `def`")
+    closed = inspect.getclosurevars(function).nonlocals
+    return {**vars(builtins), **function.__globals__, **closed}
+
+
+def _resolve(chain: tuple[str, ...], scope: Mapping[str, Any], label: str, found: dict[str, Any]) -> Any:
+    if chain[0] not in scope:
+        raise DefinitionError(f"{label}: expected a defined name, found {chain[0]!r}; import or define it")
+    value = scope[chain[0]]
+    walked = 1
+    while isinstance(value, ModuleType) and walked < len(chain):
+        value = getattr(value, chain[walked], None)
+        walked += 1
+    if isinstance(value, FunctionType) and _is_project(value.__module__):
+        _visit(value, found)
+        return f"project:{_label(value)}"
+    if isinstance(value, (bool, int, float, str, type(None))):
+        return f"{type(value).__name__}:{value!r}"
+    if isinstance(value, tuple) and all(isinstance(item, (bool, int, float, str)) for item in value):
+        return f"tuple:{value!r}"
+    return _foreign(chain[:walked], value, label)
+
+
+def _foreign(chain: tuple[str, ...], value: Any, label: str) -> str:
+    named = ".".join(chain)
+    if vars(builtins).get(chain[0]) is value and chain[0] in _BUILTINS_ALLOWED:
+        return f"builtin:{named}"
+    module = value.__name__ if isinstance(value, ModuleType) else str(getattr(value, "__module__", None) or "")
+    origin = module.partition(".")[0] or _numpy_home(value)
+    path = f"{module}.{chain[-1]}"
+    if origin in _FOREIGN_ALLOWED and not path.startswith(_IMPURE):
+        return f"{origin}:{'.'.join(chain[1:])}"
+    raise DefinitionError(
+        f"{label}: expected only NumPy, math, functions of the project and immutable constants, found {named} "
+        f"({type(value).__name__} of {module or 'no module'}); pass it as a parameter or write it as a function"
+    )
+
+
+def _numpy_home(value: Any) -> str:
+    # NumPy's own ufuncs and builtins carry no module name.
+    return "numpy" if type(value).__module__ == "numpy" or isinstance(value, BuiltinFunctionType) else ""
+
+
+def _is_project(module: str) -> bool:
+    top = module.partition(".")[0]
+    return top not in _FOREIGN_ALLOWED and top not in sys.stdlib_module_names
