@@ -95,7 +95,7 @@ class GatePolicy(Frozen, frozen=True, kw_only=True):
 
 
 class ActionPolicy(Frozen, frozen=True, kw_only=True):
-    """What a breach does. `desk` is the textbook rule; `calibrated` the same ladder, its thresholds keeping a budget."""
+    """What a breach does. `desk` is the textbook rule; `calibrated` the same ladder, thresholds keeping a budget."""
 
     rule: Literal["desk", "calibrated"] = "calibrated"
     sharpe_window_sessions: Count = 21
@@ -118,6 +118,7 @@ class Source(Frozen, frozen=True, kw_only=True):
     licence: str
     calendar: str
     delay_minutes: NonNegative  # knowledge time = the session's close + this, when the file states none
+    close_is: str = "close_adjusted_final"  # the input that a column `close` is
 
 
 class Scorer(Frozen, frozen=True, kw_only=True):
