@@ -27,10 +27,13 @@ class BlobStore:
         self.root = root
 
     def put(self, data: bytes) -> str:
-        """Keeps `data` and returns its SHA-256, 64 hex digits. Keeping it twice is the same as once."""
+        """Keeps `data` and returns its SHA-256, 64 hex digits. Keeping it twice is the same as once.
+
+        A blob that was altered on the disk is mended.
+        """
         digest = sha256_hex(data)
-        if not self.has(digest):
-            _write_once(self._blob(digest), data)
+        if not self._holds(digest, data):
+            _write(self._blob(digest), data)
         return digest
 
     def get(self, digest: str) -> bytes:
@@ -57,10 +60,9 @@ class BlobStore:
         return self._blob(digest).is_file()
 
     def point(self, name: str, digest: str) -> None:
-        """Lets `name` (64 hex digits, of any meaning) point at blob `digest`. The first pointing stays."""
-        path = self._pointer(name)
-        if not path.is_file():
-            _write_once(path, digest.encode())
+        """Lets `name` (64 hex digits, of any meaning) point at blob `digest`, whatever it pointed at before."""
+        _check_name(digest, "blob")
+        _write(self._pointer(name), digest.encode())
 
     def pointed(self, name: str) -> str | None:
         """The digest that `name` points at, or None. What it points at is to be verified by the caller."""
@@ -74,6 +76,12 @@ class BlobStore:
             ) from error
         _check_name(text, f"pointer {self._pointer(name)}")
         return text
+
+    def _holds(self, digest: str, data: bytes) -> bool:
+        try:
+            return self._blob(digest).read_bytes() == data
+        except FileNotFoundError:
+            return False
 
     def _blob(self, digest: str) -> Path:
         _check_name(digest, "blob")
@@ -89,7 +97,7 @@ def _check_name(name: str, what: str) -> None:
         raise BlobError(f"{what}: expected 64 lower-case hex digits, found {name[:80]!r}; give the full digest")
 
 
-def _write_once(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     try:

@@ -20,7 +20,7 @@ import polars as pl
 
 from features.blobs import BlobStore
 from features.canonical import canonical_json, identity, sha256_hex
-from features.errors import BlobMissingError, SnapshotError
+from features.errors import BlobError, BlobMissingError, SnapshotError
 from features.panel import Floats, Panel, Revisions, Times
 from features.source import SourceTerms
 
@@ -64,21 +64,19 @@ class Snapshot:
         """Input `input_name` over [time, instrument] as known at `known_at_ns` (UTC nanoseconds).
 
         Of a cell's rows with knowledge time at or before `known_at_ns`, the one with the latest (knowledge time,
-        sequence) stands; later ones are as if they did not exist. Rows are the event times whose decision instant
-        (event time + the source's delay) has come by then. SnapshotError for an input it does not have, and when a
-        block is missing or altered.
+        sequence) stands; later ones are as if they did not exist. The panel's rows are the event times of all inputs
+        whose decision instant (event time + the source's delay) has come by then. SnapshotError for an input it does
+        not have, and when a block is missing or altered.
         """
         if input_name not in self.inputs:
             raise SnapshotError(
                 f"snapshot {self.id[:12]}: expected one of the inputs {', '.join(self.inputs)}, found {input_name!r}; "
                 "name one of these, or ingest a file that has the column"
             )
-        rows = self.frame().filter(
-            pl.col("knowledge_time_ns") <= known_at_ns,
-            pl.col("event_time_ns") + self.source.delay_ns <= known_at_ns,
-            pl.col(input_name).is_not_null(),
+        known = self.frame().filter(
+            pl.col("knowledge_time_ns") <= known_at_ns, pl.col("event_time_ns") + self.source.delay_ns <= known_at_ns
         )
-        return _panel(rows, input_name, self.instruments, self.source.delay_ns)
+        return _panel(known, input_name, self.instruments, self.source.delay_ns)
 
     def verify(self) -> None:
         """Reads every block again and checks it. SnapshotError or BlobError names the block at fault."""
@@ -191,8 +189,9 @@ def _logical_block(rows: pl.DataFrame) -> dict[str, Any]:
 def _write_block(store: BlobStore, rows: pl.DataFrame) -> dict[str, Any]:
     block = _logical_block(rows)
     name = identity(block)
-    known = store.pointed(name)
-    if known is None or not store.has(known):
+    try:
+        _read_block(store, block)
+    except (BlobError, SnapshotError):  # not there yet, or damaged: written afresh
         buffer = io.BytesIO()
         rows.write_parquet(buffer, compression="zstd", statistics=False)
         store.point(name, store.put(buffer.getvalue()))
@@ -221,19 +220,19 @@ def _read_block(store: BlobStore, block: Mapping[str, Any]) -> pl.DataFrame:
 
 
 def _panel(rows: pl.DataFrame, input_name: str, instruments: tuple[str, ...], delay_ns: int) -> Panel:
-    event = rows["event_time_ns"].to_numpy()
-    times, time_index = np.unique(event, return_inverse=True)
+    times = np.unique(rows["event_time_ns"].to_numpy())
+    # Ordered by (knowledge time, sequence), so that of several rows for one cell the last is the one that stands.
+    rows = rows.filter(pl.col(input_name).is_not_null()).sort("knowledge_time_ns", "sequence", maintain_order=True)
+    event, known = rows["event_time_ns"].to_numpy(), rows["knowledge_time_ns"].to_numpy()
+    numbers = rows[input_name].to_numpy()
     position = {name: index for index, name in enumerate(instruments)}
-    instrument_index = rows["instrument"].replace_strict(position, return_dtype=pl.Int64).to_numpy()
+    column = rows["instrument"].replace_strict(position, return_dtype=pl.Int64).to_numpy()
+    row = np.searchsorted(times, event)
     cells = np.full((len(times), len(instruments)), np.nan)
-    order = rows.select(pl.arg_sort_by("knowledge_time_ns", "sequence", maintain_order=True)).to_series().to_numpy()
-    known = rows["knowledge_time_ns"].to_numpy()[order]
-    numbers = rows[input_name].to_numpy()[order]
-    row, column = time_index[order].astype(np.int64), instrument_index[order]
-    on_time = known <= event[order] + delay_ns
-    # Of several rows for one cell NumPy leaves the last: the one with the latest (knowledge time, sequence).
+    on_time = known <= event + delay_ns
     cells[row[on_time], column[on_time]] = numbers[on_time]
-    revisions = _revise(cells, row[~on_time], column[~on_time], known[~on_time], numbers[~on_time])
+    late = ~on_time
+    revisions = _revise(cells, row[late], column[late], known[late], numbers[late])
     return Panel(input_name, cells, times, times + delay_ns, instruments, revisions)
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import ast
 import builtins
+import dis
 import inspect
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from features.canonical import identity
@@ -32,32 +33,35 @@ _FORBIDDEN = (ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal, ast.Yield, a
 
 
 def function_identity(function: Callable[..., Any]) -> str:
-    """64 hex digits naming what `function` computes.
+    """64 hex digits naming what `function` computes; neither its name nor its module counts.
 
     DefinitionError when its source is not at hand, or it reaches for something that is neither NumPy, `math`, a
     function of its project nor an immutable constant: such a thing could change without the identity changing.
     """
-    found: dict[str, Any] = {}
-    _visit(function, found)
-    return identity({"entry": _label(function), "functions": found})
+    visited: dict[str, int] = {}
+    forms: list[Any] = []
+    _visit(function, visited, forms)
+    return identity(forms)
 
 
-def _visit(function: Callable[..., Any], found: dict[str, Any]) -> None:
+def _visit(function: Callable[..., Any], visited: dict[str, int], forms: list[Any]) -> int:
+    """Appends the function's form and, before it, those of what it calls; returns its number in order of visit."""
     label = _label(function)
-    if label in found:
-        return
+    if label in visited:
+        return visited[label]
+    number = visited[label] = len(visited)
     tree = _tree(function)
-    found[label] = {"tree": _form(tree)}
-    names: dict[str, Any] = {}
     scope = _scope(function)
-    for chain in sorted(set(_free_names(tree))):
-        names[".".join(chain)] = _resolve(chain, scope, label, found)
-    found[label]["names"] = names
+    names = {
+        ".".join(chain): _resolve(chain, scope, label, visited, forms)
+        for chain in sorted(set(_chains(tree)))
+        if chain[0] in scope
+    }
+    forms.append({"number": str(number), "tree": _form(tree), "names": names})
+    return number
 
 
 def _label(function: Callable[..., Any]) -> str:
-    # The position in the module, not the feature's own name: a rename is no other computation, but two helpers of
-    # one name in two modules are two.
     return f"{function.__module__}.{function.__qualname__}"
 
 
@@ -93,17 +97,6 @@ def _form(node: Any) -> Any:
     return node if node is None else f"{type(node).__name__}:{node!r}"
 
 
-def _free_names(tree: ast.AST) -> Iterator[tuple[str, ...]]:
-    bound = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
-    bound |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    bound |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    assert isinstance(tree, ast.FunctionDef)
-    for statement in [*tree.body, *tree.args.defaults, *(each for each in tree.args.kw_defaults if each)]:
-        for chain in _chains(statement):
-            if chain[0] not in bound:
-                yield chain
-
-
 def _chains(node: ast.AST) -> Iterator[tuple[str, ...]]:
     chain = _chain(node)
     if chain:
@@ -127,28 +120,45 @@ def _chain(node: ast.AST) -> tuple[str, ...]:
 
 
 def _scope(function: Callable[..., Any]) -> Mapping[str, Any]:
+    """Everything the function may take from outside itself: globals, closed-over names and defaults, by name."""
     if not isinstance(function, FunctionType):
         raise DefinitionError(f"{function!r}: expected a plain function, found {type(function).__name__}; use `def`")
-    closed = inspect.getclosurevars(function).nonlocals
-    return {**vars(builtins), **function.__globals__, **closed}
+    wanted = set(_outer_names(function.__code__))
+    outside = {**vars(builtins), **function.__globals__, **inspect.getclosurevars(function).nonlocals}
+    unknown = sorted(wanted - outside.keys())
+    if unknown:
+        raise DefinitionError(f"{_label(function)}: expected defined names, found {', '.join(unknown)}; import them")
+    return {name: outside[name] for name in wanted}
 
 
-def _resolve(chain: tuple[str, ...], scope: Mapping[str, Any], label: str, found: dict[str, Any]) -> Any:
-    if chain[0] not in scope:
-        raise DefinitionError(f"{label}: expected a defined name, found {chain[0]!r}; import or define it")
+def _outer_names(code: CodeType) -> Iterator[str]:
+    yield from code.co_freevars
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            yield instruction.argval
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            # What an inner function takes from its outer one is no name of the outside.
+            yield from (name for name in _outer_names(constant) if name not in code.co_cellvars)
+
+
+def _resolve(
+    chain: tuple[str, ...], scope: Mapping[str, Any], label: str, visited: dict[str, int], forms: list[Any]
+) -> str:
     value = scope[chain[0]]
     walked = 1
     while isinstance(value, ModuleType) and walked < len(chain):
         value = getattr(value, chain[walked], None)
         walked += 1
     if isinstance(value, FunctionType) and _is_project(value.__module__):
-        _visit(value, found)
-        return f"project:{_label(value)}"
-    if isinstance(value, (bool, int, float, str, type(None))):
+        return f"project:{_visit(value, visited, forms)}"
+    if _is_constant(value) or (isinstance(value, tuple) and all(_is_constant(item) for item in value)):
         return f"{type(value).__name__}:{value!r}"
-    if isinstance(value, tuple) and all(isinstance(item, (bool, int, float, str)) for item in value):
-        return f"tuple:{value!r}"
     return _foreign(chain[:walked], value, label)
+
+
+def _is_constant(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def _foreign(chain: tuple[str, ...], value: Any, label: str) -> str:
