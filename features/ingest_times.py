@@ -43,9 +43,8 @@ def _zoned(column: pl.Series, dtype: pl.Datetime) -> pl.Series:
 def _texts(column: pl.Series, calendar: Calendar | None) -> pl.Series:
     dates = column.str.to_date("%Y-%m-%d", strict=False)
     times = column.str.replace(r"[Zz]$", "+00:00").str.replace(" ", "T", literal=True)
-    zoned = _parsed(times, "%Y-%m-%dT%H:%M:%S%.f%:z").zip_with(
-        times.str.contains(":[0-9]{2}[.+-]").fill_null(False), _parsed(times, "%Y-%m-%dT%H:%M%:z")
-    )
+    zoned = _parsed(times, "%Y-%m-%dT%H:%M:%S%.f%:z")
+    zoned = zoned.zip_with(zoned.is_not_null(), _parsed(times, "%Y-%m-%dT%H:%M%:z"))
     closes = _closes(dates, calendar)
     return closes.zip_with(closes.is_not_null(), zoned)
 

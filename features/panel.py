@@ -57,9 +57,12 @@ class Revisions:
         first_row: the panel row that `values[0]` is; revisions of rows outside `values` are passed over.
         """
         row = self.time - first_row
-        inside = (row >= 0) & (row < len(values))
-        # Backwards, so that of several changes to a cell the earliest `before` is what stays.
-        values[row[inside][::-1], self.instrument[inside][::-1]] = self.before[inside][::-1]
+        inside = np.flatnonzero((row >= 0) & (row < len(values)))
+        # Of several changes to a cell the earliest `before` counts. Found explicitly: NumPy's order of assignment to
+        # repeated indices depends on the strides.
+        _, earliest = np.unique(row[inside] * values.shape[1] + self.instrument[inside], return_index=True)
+        at = inside[earliest]
+        values[row[at], self.instrument[at]] = self.before[at]
 
 
 @dataclass(frozen=True, eq=False)

@@ -221,7 +221,6 @@ def _read_block(store: BlobStore, block: Mapping[str, Any]) -> pl.DataFrame:
 
 def _panel(rows: pl.DataFrame, input_name: str, instruments: tuple[str, ...], delay_ns: int) -> Panel:
     times = np.unique(rows["event_time_ns"].to_numpy())
-    # Ordered by (knowledge time, sequence), so that of several rows for one cell the last is the one that stands.
     rows = rows.filter(pl.col(input_name).is_not_null()).sort("knowledge_time_ns", "sequence", maintain_order=True)
     event, known = rows["event_time_ns"].to_numpy(), rows["knowledge_time_ns"].to_numpy()
     numbers = rows[input_name].to_numpy()
@@ -230,7 +229,10 @@ def _panel(rows: pl.DataFrame, input_name: str, instruments: tuple[str, ...], de
     row = np.searchsorted(times, event)
     cells = np.full((len(times), len(instruments)), np.nan)
     on_time = known <= event + delay_ns
-    cells[row[on_time], column[on_time]] = numbers[on_time]
+    # From behind, the first row of a cell is the one that stands.
+    at = np.flatnonzero(on_time)[::-1]
+    at = at[np.unique(row[at] * len(instruments) + column[at], return_index=True)[1]]
+    cells[row[at], column[at]] = numbers[at]
     late = ~on_time
     revisions = _revise(cells, row[late], column[late], known[late], numbers[late])
     return Panel(input_name, cells, times, times + delay_ns, instruments, revisions)
