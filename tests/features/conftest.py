@@ -86,7 +86,7 @@ def random_rows() -> Callable[..., list[tuple[str, int, int, int, float]]]:
         for at in range(1, days + 1):
             for name in ("AAA", "BBB", "CCC"):
                 for version in range(int(rng.choice([0, 1, 1, 1, 1, 2, 3]))):
-                    late = 0 if version == 0 and rng.random() < 0.8 else int(rng.integers(0, 6 * day))
+                    late = 0 if version == 0 and rng.random() < 0.8 else int(rng.integers(0, 14 * day))
                     key = (name, at * day, at * day + delay_ns + late, version)
                     rows[key] = float(rng.integers(1, 400)) / 8
         return [(*key, value) for key, value in rows.items()]

@@ -180,6 +180,36 @@ def test_two_inputs_are_read_in_the_order_declared() -> None:
     np.testing.assert_allclose(matrix.values[9, 0, 0], expected)
 
 
+def present_share(close: Floats) -> Floats:
+    return np.asarray(np.isfinite(close).mean(-1))
+
+
+def first_input_alone(close: Floats, volume: Floats) -> Floats:
+    return np.asarray(close[:, -1])
+
+
+def test_what_is_missing_is_missing_whatever_the_kernel_makes_of_it() -> None:
+    panel = made_up(6, rows=9, gap_share=0.0)
+    panel.values[-1, 0] = np.nan
+    panel.values[-4, 1] = np.nan
+    panel.values[-4:-2, 2] = np.nan
+    latest = Feature("one", present_share, (INPUT,), 4, 3, "window", "?", "latest", 1, "nobody")
+    strict = Feature("two", present_share, (INPUT,), 4, 4, "window", "?", "strict", 1, "nobody")
+    values = compute(FeatureSet((latest, strict)), panel).values[-1]
+    np.testing.assert_array_equal(values[:, 0], [np.nan, 0.75, np.nan, 1.0, 1.0])
+    np.testing.assert_array_equal(values[:, 1], [np.nan, np.nan, np.nan, 1.0, 1.0])
+    assert np.isnan(compute(FeatureSet((latest, strict)), panel).values[:2]).all()
+
+
+def test_a_value_missing_in_any_input_is_missing() -> None:
+    close, volume = made_up(1, gap_share=0.0), made_up(2, gap_share=0.0, name="volume")
+    volume.values[-2, 3] = np.nan
+    both = Feature("both", first_input_alone, (INPUT, "volume"), 2, 2, "window", "?", "strict", 1, "nobody")
+    values = compute(FeatureSet((both,)), {INPUT: close, "volume": volume}).values[-2:, :, 0]
+    assert np.isnan(values[:, 3]).all()
+    assert np.isfinite(np.delete(values, 3, axis=1)).all()
+
+
 # -- refusals -------------------------------------------------------------------------------------------------------
 
 
