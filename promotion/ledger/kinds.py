@@ -108,7 +108,8 @@ class Plan(Payload, frozen=True, kw_only=True):
     """What a promotion would do, to be approved by its hash.
 
     generation: the signal's, when the plan was made; a plan whose signal has moved since is void. policy: hash of the
-    gate policy it was judged under. evidence: hash of the recomputed evidence. weight: the capital weight it sets.
+    gate policy it was judged under. trials: how many the ledger counted. weight: the capital weight it sets. measured:
+    the recomputed evidence, as decimal strings.
     """
 
     signal: Text
@@ -119,7 +120,7 @@ class Plan(Payload, frozen=True, kw_only=True):
     replaces: str
     weight: Decimal
     policy: Hex64
-    evidence: Hex64
+    trials: Annotated[int, msgspec.Meta(ge=0)]
     passed: bool
     measured: dict[str, str]
 

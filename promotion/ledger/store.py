@@ -5,17 +5,19 @@
         state = ledger.state()
 
 SQLite runs with a rollback journal and `synchronous=FULL`: an append that returned survives a power cut, and one that
-was cut short never happened. Several processes may write; they take turns.
+was cut short never happened. Several processes, and several threads, may write; they take turns.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
+from urllib.parse import quote
 
 from promotion.errors import EntryRefused, KeyReused, LedgerUnreadable, NotAllowed, WrongEnvironment
 from promotion.ledger.entry import Action, Entry, place, read_entry
@@ -81,6 +83,7 @@ class SqliteLedger:
         self.environment = environment
         self._busy_timeout_ms = busy_timeout_ms
         self._verifier = Verifier()
+        self._turn = threading.RLock()
         self._connection: sqlite3.Connection | None = None
 
     def __enter__(self) -> Self:
@@ -126,18 +129,20 @@ class SqliteLedger:
 
     def bodies(self, after: int = 0) -> list[tuple[int, bytes]]:
         """See Ledger.bodies."""
-        with self._named_errors():
+        with self._turn, self._named_errors():
             return _bodies(self._open_connection(), after)
 
     def head(self) -> Head:
         """See Ledger.head."""
-        self._catch_up(self._open_connection())
-        return Head(self._verifier.books.sequence, self._verifier.books.head)
+        with self._turn:
+            self._catch_up(self._open_connection())
+            return Head(self._verifier.books.sequence, self._verifier.books.head)
 
     def state(self) -> LedgerState:
         """See Ledger.state."""
-        self._catch_up(self._open_connection())
-        return self._verifier.books.state()
+        with self._turn:
+            self._catch_up(self._open_connection())
+            return self._verifier.books.state()
 
     def _catch_up(self, connection: sqlite3.Connection) -> None:
         with self._named_errors():
@@ -166,7 +171,7 @@ class SqliteLedger:
         if self.read_only:
             raise LedgerUnreadable(f"{self.path}: opened read-only; open it for writing to append")
         connection = self._open_connection()
-        with self._named_errors():
+        with self._turn, self._named_errors():
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -180,12 +185,12 @@ class SqliteLedger:
         return self._connection
 
     def _connect(self) -> sqlite3.Connection:
+        options: dict[str, Any] = {"isolation_level": None, "check_same_thread": False}  # `_turn` orders the threads
         with self._named_errors():
-            if self.read_only:
-                connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, isolation_level=None)
-            else:
+            if not self.read_only:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                connection = sqlite3.connect(self.path, isolation_level=None)
+            where = f"file:{quote(str(self.path))}?mode={'ro' if self.read_only else 'rwc'}"
+            connection: sqlite3.Connection = sqlite3.connect(where, uri=True, **options)
             connection.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout_ms)}")
             if not self.read_only:
                 connection.execute("PRAGMA journal_mode = DELETE")

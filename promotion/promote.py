@@ -1,0 +1,223 @@
+"""From a validated release to capital: judge it anew, plan, have the plan approved, carry it out.
+
+    planned = plan_promotion(rollout, home, digest, as_="olga")        # GateFailed, with reasons, or a plan
+    rollout.approve(planned.hash, as_="boris")                         # another principal
+    promote(rollout, home, planned.hash, as_="olga")                   # judged once more, then live
+
+Every number that a gate looks at is computed again from the returns, positions, trials and parity rows that the
+release carries, and from the trials that the ledger has counted by now; what the release says of itself must agree.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from features.canonical import decimal, identity
+from promotion.config import Environment, GatePolicy, Signal
+from promotion.errors import GateFailed, PlanMoved, ReleaseRefused
+from promotion.evidence.assess import AssessmentInputs, Evidence, Parity, assess, differences
+from promotion.gates import Verdict, judge
+from promotion.home import Home
+from promotion.ledger.entry import Entry
+from promotion.ledger.kinds import Plan, Stage
+from promotion.ledger.state import LedgerState
+from promotion.ledger.trials import Family, count
+from promotion.release.open import OpenRelease, open_release
+from promotion.rollout import Rollout, gate_policy_in_force
+
+_TOLERANCE = 1e-9  # relative: another CPU's exp and log
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A release held against a policy: its evidence computed anew, and the verdict."""
+
+    digest: str
+    signal: str
+    evidence: Evidence
+    verdict: Verdict
+    trials: int
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan that waits for approval, by its hash, and what it was judged on."""
+
+    plan: Plan
+    hash: str
+    judgement: Judgement
+
+
+def plan_promotion(
+    rollout: Rollout,
+    home: Home,
+    digest: str,
+    *,
+    as_: str,
+    stage: Stage = "live",
+    weight: float | None = None,
+    configured: GatePolicy | None = None,
+) -> Planned:
+    """Judges release `digest` under the policy in force and proposes its promotion.
+
+    weight: the capital weight it gets; None for the release's limit. configured: the policy of the configuration
+    file, which must be the one in force. Raises GateFailed, with every reason, after writing the refusal into the
+    ledger, and ReleaseRefused when the release or its evidence is not what it says.
+    """
+    state = rollout.ledger.state()
+    policy, policy_hash = gate_policy_in_force(state, configured)
+    judgement = judge_release(home, state, digest, policy=policy)
+    if not judgement.verdict.passed:
+        _refuse(rollout, judgement, policy_hash, as_)
+    plan = _plan(state, judgement, policy_hash, stage, weight)
+    payload = msgspec.to_builtins(plan)
+    rollout.append("plan_proposed", payload, as_=as_, signal=plan.signal)
+    return Planned(plan, identity(payload), judgement)
+
+
+def promote(rollout: Rollout, home: Home, plan_hash: str, *, as_: str, key: str = "") -> Entry:
+    """Carries out an approved plan: judges the release once more, appends the promotion, tells the scorers.
+
+    PlanMoved when signal, policy, trials or numbers are no longer those of the plan; NotApproved without another
+    principal's approval. A second call under one idempotency key returns the first one's entry.
+    """
+    state = rollout.ledger.state()
+    plan = state.plan(plan_hash)
+    done = _carried_out(rollout, plan_hash, key)
+    if done is not None:
+        return done
+    policy, policy_hash = gate_policy_in_force(state)
+    if policy_hash != plan.policy:
+        raise PlanMoved(
+            f"plan for {plan.signal}: expected policy {plan.policy[:12]}, found {policy_hash[:12]}; plan anew"
+        )
+    judgement = judge_release(home, state, plan.release, policy=policy)
+    _check_unmoved(plan, judgement)
+    payload = {"plan": plan_hash, "release": plan.release, "stage": plan.stage}
+    entry = rollout.append(
+        "promoted", payload, as_=as_, signal=plan.signal, key=key, expected_generation=plan.generation
+    )
+    rollout.notify(entry.expected_generation + 1)
+    return entry
+
+
+def judge_release(
+    home: Home,
+    state: LedgerState,
+    digest: str,
+    *,
+    policy: GatePolicy,
+    environment: Environment | None = None,
+) -> Judgement:
+    """Opens release `digest`, computes its evidence anew and holds it against `policy`.
+
+    environment: of the verdict, None for the ledger's own (the release must be signed for that one in any case).
+    Raises ReleaseRefused when what the release states of itself is not what its own arrays give.
+    """
+    release = open_release(home, digest, environment=state.environment, principals=state.principals)
+    manifest = release.manifest
+    stated = Evidence.read(release.files["evidence.json"])
+    stated_trials = int(stated.metrics.get("trials", 0))
+    evidence = assess(assessment_inputs(release, stated_trials))
+    wrong = differences(stated, evidence, relative=_TOLERANCE)
+    if wrong:
+        raise ReleaseRefused(
+            f"evidence.json: expected what the release's own arrays give, found {'; '.join(wrong[:5])}; "
+            "validate the run anew"
+        )
+    family = Family(manifest.trials.label, manifest.trials.universe, manifest.trials.data)
+    counted = max(count(state, family).total, stated_trials)
+    if counted != stated_trials:
+        evidence = assess(assessment_inputs(release, counted))
+    verdict = judge(evidence, policy, environment or manifest.environment)
+    return Judgement(digest, manifest.signal, evidence, verdict, counted)
+
+
+def assessment_inputs(release: OpenRelease, trials: int) -> AssessmentInputs:
+    """What evidence is computed from, out of the release itself; `trials`: how many were opened."""
+    backtest, tried = release.arrays("backtest.npz"), release.arrays("trials.npz")
+    config = msgspec.convert(release.manifest.config, Signal, strict=False)
+    return AssessmentInputs(
+        sessions_ns=backtest["sessions_ns"],
+        weights=backtest["weights"],
+        asset_returns=backtest["asset_returns"],
+        history=backtest.get("history"),
+        costs=config.costs,
+        trial_returns=tried["returns"],
+        trials_opened=trials,
+        parity=measure_parity(release),
+        declared=release.manifest.trials.declared,
+        execution_lag_sessions=config.execution_lag_sessions,
+    )
+
+
+def measure_parity(release: OpenRelease) -> Parity | None:
+    """Exported against native model on the rows of `parity.npz` (`features`, `native`).
+
+    Without that file it is what the validator states in `evidence.json`, or None. ulp: units in the last place of the largest score. A score that is NaN on one side only is an infinite difference.
+    """
+    if "parity.npz" not in release.files:
+        return _stated_parity(Evidence.read(release.files["evidence.json"]))
+    rows = release.arrays("parity.npz")
+    native = rows["native"].astype(np.float32, copy=False)
+    found = release.predict(rows["features"])
+    if np.any(np.isnan(native) != np.isnan(found)):
+        return Parity(len(native), math.inf, math.inf)
+    return _parity(native, found)
+
+
+def _parity(native: NDArray[np.float32], found: NDArray[np.float32]) -> Parity:
+    worst = float(np.nanmax(np.abs(native.astype(np.float64) - found.astype(np.float64))))
+    return Parity(len(native), worst, worst / float(np.spacing(np.nanmax(np.abs(native)))))
+
+
+def _plan(state: LedgerState, judgement: Judgement, policy_hash: str, stage: Stage, weight: float | None) -> Plan:
+    signal = state.signal(judgement.signal)
+    limit = state.releases[judgement.digest].facts.max_weight
+    return Plan(
+        signal=judgement.signal,
+        release=judgement.digest,
+        stage=stage,
+        environment=state.environment,
+        generation=signal.generation,
+        replaces=signal.live or "",
+        weight=limit if weight is None else decimal(weight),
+        policy=policy_hash,
+        trials=judgement.trials,
+        passed=True,
+        measured={name: decimal(value) for name, value in sorted(judgement.verdict.measured.items())},
+    )
+
+
+def _refuse(rollout: Rollout, judgement: Judgement, policy_hash: str, as_: str) -> None:
+    reasons = judgement.verdict.reasons
+    payload = {"release": judgement.digest, "policy": policy_hash, "reasons": list(reasons)}
+    rollout.append("plan_refused", payload, as_=as_, signal=judgement.signal)
+    raise GateFailed(f"release {judgement.digest[:12]} of {judgement.signal}: " + "; ".join(reasons))
+
+
+def _carried_out(rollout: Rollout, plan_hash: str, key: str) -> Entry | None:
+    """The entry that carried out this plan under this key already: a repeated command converges."""
+    if not key:
+        return None
+    promoted = (entry for entry in rollout.ledger.entries() if entry.kind == "promoted")
+    return next((e for e in promoted if e.idempotency_key == key and e.payload["plan"] == plan_hash), None)
+
+
+def _check_unmoved(plan: Plan, judgement: Judgement) -> None:
+    if not judgement.verdict.passed:
+        raise GateFailed(f"release {plan.release[:12]} of {plan.signal}: " + "; ".join(judgement.verdict.reasons))
+    now = judgement.verdict.measured
+    moved = [
+        f"{name} was {stated}, is {now.get(name)}"
+        for name, stated in plan.measured.items()
+        if not math.isclose(now.get(name, math.nan), float(stated), rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
+        and not (math.isnan(float(stated)) and math.isnan(now.get(name, 0.0)))
+    ]
+    if moved:
+        raise PlanMoved(f"plan for {plan.signal}: {'; '.join(moved[:5])}; make a new plan and have it approved")
