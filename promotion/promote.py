@@ -159,7 +159,8 @@ def assessment_inputs(release: OpenRelease, trials: int) -> AssessmentInputs:
 def measure_parity(release: OpenRelease) -> Parity | None:
     """Exported against native model on the rows of `parity.npz` (`features`, `native`).
 
-    Without that file it is what the validator states in `evidence.json`, or None. ulp: units in the last place of the largest score. A score that is NaN on one side only is an infinite difference.
+    Without that file it is what the validator states in `evidence.json`, or None. ulp: units in the last place of the
+    largest score. A score that is NaN on one side only is an infinite difference.
     """
     if "parity.npz" not in release.files:
         return _stated_parity(Evidence.read(release.files["evidence.json"]))
@@ -174,6 +175,11 @@ def measure_parity(release: OpenRelease) -> Parity | None:
 def _parity(native: NDArray[np.float32], found: NDArray[np.float32]) -> Parity:
     worst = float(np.nanmax(np.abs(native.astype(np.float64) - found.astype(np.float64))))
     return Parity(len(native), worst, worst / float(np.spacing(np.nanmax(np.abs(native)))))
+
+
+def _stated_parity(evidence: Evidence) -> Parity | None:
+    rows, worst, ulp = (evidence.metrics.get(f"parity_{name}") for name in ("rows", "max_abs", "max_ulp"))
+    return None if rows is None or worst is None or ulp is None else Parity(int(rows), worst, ulp)
 
 
 def _plan(state: LedgerState, judgement: Judgement, policy_hash: str, stage: Stage, weight: float | None) -> Plan:
