@@ -5,20 +5,20 @@
     ├── ClockError         a replay clock was turned back, or asked for outside environment `replay`
     ├── IngestError        a file's rows are refused, by row and column: repair the file, nothing was written
     ├── BlobError          the blob store cannot give what it is asked for
-    │   ├── BlobMissingError    nothing is kept under that name: copy the blob in, or ingest again
-    │   └── BlobAlteredError    bytes do not match their name: restore the file from a copy, never use it
+    │   ├── BlobMissingError   nothing is kept under that name: copy the blob in, or ingest again
+    │   └── BlobAlteredError   bytes do not match their name: restore the file from a copy, never use it
     ├── SnapshotError      a snapshot is unknown, incomplete, or its content is not what its id says
     ├── PanelError         arrays of a panel do not fit together, or an input is missing
     ├── DefinitionError    a feature's definition cannot be accepted: impure, malformed, or declared wrongly
     ├── RegistryError      a feature name is unknown, or two definitions claim it
     ├── KernelError        a kernel returned something else than it declared: repair the feature
     └── RowError           a feature row cannot be encoded or decoded
-        ├── RowTruncatedError   bytes end early: the sender or the transport cut the row
-        ├── RowTrailingError    bytes go on after the row's end
-        ├── RowVersionError     a format version this build does not read: upgrade the older side
-        ├── RowKeyError  signed with a key that is not in the key ring: distribute the key
-        ├── RowForgedError      the MAC does not match: the row was altered, or signed with another key
-        └── RowValueError       a value that no row may hold: an infinity, a wrong shape, a time beyond 64 bits
+        ├── RowTruncatedError  bytes end early: the sender or the transport cut the row
+        ├── RowTrailingError   bytes go on after the row's end
+        ├── RowVersionError    a format version this build does not read: upgrade the older side
+        ├── RowKeyError        signed with a key that is not in the key ring: distribute the key
+        ├── RowForgedError     the MAC does not match: the row was altered, or signed with another key
+        └── RowValueError      a value that no row may hold: an infinity, a wrong shape, a time beyond 64 bits
 
 Each message says what was expected, what was found and what to do next. None carries a transport's code.
 """

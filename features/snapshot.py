@@ -9,7 +9,6 @@ share every full block with the snapshot they were appended to.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,8 +18,9 @@ import numpy as np
 import polars as pl
 
 from features.blobs import BlobStore
-from features.canonical import canonical_json, identity, sha256_hex
-from features.errors import BlobError, BlobMissingError, SnapshotError
+from features.blocks import read_block, write_block
+from features.canonical import canonical_json
+from features.errors import SnapshotError
 from features.panel import Floats, Panel, Revisions, Times
 from features.source import SourceTerms
 
@@ -58,7 +58,7 @@ class Snapshot:
 
         Each block is verified as it is read. For looking at data; features read `panel`, which knows of time.
         """
-        return pl.concat([_read_block(self._store, block) for block in self._blocks])
+        return pl.concat([read_block(self._store, block) for block in self._blocks])
 
     def panel(self, input_name: str, *, known_at_ns: int) -> Panel:
         """Input `input_name` over [time, instrument] as known at `known_at_ns` (UTC nanoseconds).
@@ -81,7 +81,7 @@ class Snapshot:
     def verify(self) -> None:
         """Reads every block again and checks it. SnapshotError or BlobError names the block at fault."""
         for block in self._blocks:
-            _read_block(self._store, block)
+            read_block(self._store, block)
 
 
 def write_snapshot(frame: pl.DataFrame, *, source_name: str, source: SourceTerms, store: BlobStore) -> Snapshot:
@@ -93,7 +93,7 @@ def write_snapshot(frame: pl.DataFrame, *, source_name: str, source: SourceTerms
     inputs = tuple(sorted(name for name in frame.columns if name not in KEY))
     _check_schema(frame, inputs)
     rows = frame.select(*KEY, *inputs).sort(ORDER).rechunk()
-    blocks = [_write_block(store, block) for block in rows.iter_slices(BLOCK_ROWS)]
+    blocks = [write_block(store, block) for block in rows.iter_slices(BLOCK_ROWS)]
     manifest = {
         "format": FORMAT,
         "source": {"name": source_name, **asdict(source)},
@@ -159,64 +159,6 @@ def _check_schema(frame: pl.DataFrame, inputs: tuple[str, ...]) -> None:
 def _span(times: pl.Series) -> list[int]:
     array = times.to_numpy()
     return [int(array.min()), int(array.max())]
-
-
-# -- blocks ---------------------------------------------------------------------------------------------------------
-
-
-def logical_hash(column: pl.Series) -> str:
-    """The hash of what a column says: its type, which rows are null, and its values in little-endian bytes.
-
-    A null counts as zero, NaN has one form, −0.0 is 0.0; text is its UTF-8 with int64 lengths. Chunks do not matter.
-    """
-    valid = column.is_not_null().to_numpy()
-    head = f"{column.dtype}:{len(column)}:".encode() + np.packbits(valid, bitorder="little").tobytes()
-    if column.dtype == pl.String:
-        texts = column.fill_null("")
-        lengths = texts.str.len_bytes().to_numpy().astype("<i8")
-        return sha256_hex(head + lengths.tobytes() + "".join(texts.to_list()).encode())
-    if column.dtype == pl.Float64:
-        numbers = column.fill_null(0.0).to_numpy() + 0.0
-        numbers = np.where(np.isnan(numbers), np.nan, numbers)
-        return sha256_hex(head + numbers.astype("<f8").tobytes())
-    return sha256_hex(head + column.fill_null(0).to_numpy().astype("<i8").tobytes())
-
-
-def _logical_block(rows: pl.DataFrame) -> dict[str, Any]:
-    return {"rows": rows.height, "columns": {name: logical_hash(rows[name]) for name in rows.columns}}
-
-
-def _write_block(store: BlobStore, rows: pl.DataFrame) -> dict[str, Any]:
-    block = _logical_block(rows)
-    name = identity(block)
-    try:
-        _read_block(store, block)
-    except (BlobError, SnapshotError):  # not there yet, or damaged: written afresh
-        buffer = io.BytesIO()
-        rows.write_parquet(buffer, compression="zstd", statistics=False)
-        store.point(name, store.put(buffer.getvalue()))
-    return block
-
-
-def _read_block(store: BlobStore, block: Mapping[str, Any]) -> pl.DataFrame:
-    name = identity(block)
-    digest = store.pointed(name)
-    if digest is None:
-        raise BlobMissingError(f"block {name}: expected a pointer to its Parquet file, found none; ingest again")
-    data = store.get(digest)
-    try:
-        rows = pl.read_parquet(io.BytesIO(data))
-    except pl.exceptions.PolarsError as error:
-        raise SnapshotError(f"blob {digest}: expected Parquet, found bytes it cannot read ({error})") from error
-    found = _logical_block(rows)
-    if identity(found) != name:
-        raise SnapshotError(
-            f"blob {digest}: expected block {name}, found {identity(found)}; restore the pointer or ingest"
-        )
-    return rows
-
-
-# -- panels ---------------------------------------------------------------------------------------------------------
 
 
 def _panel(rows: pl.DataFrame, input_name: str, instruments: tuple[str, ...], delay_ns: int) -> Panel:

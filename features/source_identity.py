@@ -57,12 +57,16 @@ def _visit(function: Callable[..., Any], visited: dict[str, int], forms: list[An
         for chain in sorted(set(_chains(tree)))
         if chain[0] in scope
     }
-    forms.append({"number": str(number), "tree": _form(tree), "names": names})
+    forms.append({"number": str(number), "tree": _form(tree), "names": names, "defaults": _defaults(function)})
     return number
 
 
 def _label(function: Callable[..., Any]) -> str:
     return f"{function.__module__}.{function.__qualname__}"
+
+
+def _named(function: Any) -> str:
+    return _label(function) if hasattr(function, "__qualname__") else repr(function)
 
 
 def _tree(function: Callable[..., Any]) -> ast.AST:
@@ -121,8 +125,9 @@ def _chain(node: ast.AST) -> tuple[str, ...]:
 
 def _scope(function: Callable[..., Any]) -> Mapping[str, Any]:
     """Everything the function may take from outside itself: globals, closed-over names and defaults, by name."""
-    if not isinstance(function, FunctionType):
-        raise DefinitionError(f"{function!r}: expected a plain function, found {type(function).__name__}; use `def`")
+    if not isinstance(function, FunctionType) or hasattr(function, "__wrapped__"):
+        found = "a wrapped one" if isinstance(function, FunctionType) else type(function).__name__
+        raise DefinitionError(f"{_named(function)}: expected a plain function, found {found}; use `def` alone")
     wanted = set(_outer_names(function.__code__))
     outside = {**vars(builtins), **function.__globals__, **inspect.getclosurevars(function).nonlocals}
     unknown = sorted(wanted - outside.keys())
@@ -142,6 +147,19 @@ def _outer_names(code: CodeType) -> Iterator[str]:
             yield from (name for name in _outer_names(constant) if name not in code.co_cellvars)
 
 
+def _defaults(function: Callable[..., Any]) -> list[str]:
+    """The values of default arguments: made when the function was defined, they may come from anywhere."""
+    given = inspect.signature(function).parameters.values()
+    values = [(each.name, each.default) for each in given if each.default is not inspect.Parameter.empty]
+    for name, value in values:
+        if not _is_constant(value):
+            raise DefinitionError(
+                f"{_label(function)}: expected an immutable default for {name}, found {type(value).__name__}; "
+                "use a number or text"
+            )
+    return [f"{name}={type(value).__name__}:{value!r}" for name, value in values]
+
+
 def _resolve(
     chain: tuple[str, ...], scope: Mapping[str, Any], label: str, visited: dict[str, int], forms: list[Any]
 ) -> str:
@@ -152,12 +170,14 @@ def _resolve(
         walked += 1
     if isinstance(value, FunctionType) and _is_project(value.__module__):
         return f"project:{_visit(value, visited, forms)}"
-    if _is_constant(value) or (isinstance(value, tuple) and all(_is_constant(item) for item in value)):
+    if _is_constant(value):
         return f"{type(value).__name__}:{value!r}"
     return _foreign(chain[:walked], value, label)
 
 
 def _is_constant(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(_is_constant(item) for item in value)
     return value is None or isinstance(value, (bool, int, float, str))
 
 

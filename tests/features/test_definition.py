@@ -140,6 +140,36 @@ three, also_three, four = over(3), over(3), over(4)
     assert module.three.identity != module.four.identity
 
 
+def test_a_default_that_comes_from_elsewhere_counts(load: Load) -> None:
+    text = FEATURE.replace("def my_return(close)", "def my_return(close, scale=SCALE)")
+    one, same, other = (identity_of(load(f"SCALE = {value}\n{text}")) for value in ("(1, 2.0)", "(1, 2.0)", "(1, 3.0)"))
+    assert one == same
+    assert one != other
+    with pytest.raises(DefinitionError, match="immutable default for scale, found list"):
+        identity_of(load(f"SCALE = []\n{text}"))
+
+
+def test_a_wrapped_function_is_refused(load: Load) -> None:
+    helpers = "import functools\n\n@functools.cache\ndef ratio(a, b):\n    return a / b\n"
+    with pytest.raises(DefinitionError, match="found ratio"):
+        identity_of(load(FEATURE, helpers))
+    wrapping = """
+import functools
+
+def doubled(function):
+    @functools.wraps(function)
+    def inner(*given):
+        return 2 * function(*given)
+    return inner
+
+@doubled
+def ratio(a, b):
+    return a / b
+"""
+    with pytest.raises(DefinitionError, match="ratio: expected a plain function, found a wrapped one"):
+        identity_of(load(FEATURE, wrapping))
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
