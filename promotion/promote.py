@@ -17,10 +17,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from features.canonical import decimal, identity
+from features.canonical import decimal, identity, sha256_hex
 from promotion.config import Environment, GatePolicy, Signal
 from promotion.errors import GateFailed, PlanMoved, ReleaseRefused
 from promotion.evidence.assess import AssessmentInputs, Evidence, Parity, assess, differences
+from promotion.evidence.performance import performance
 from promotion.gates import Verdict, judge
 from promotion.home import Home
 from promotion.ledger.entry import Entry
@@ -31,6 +32,7 @@ from promotion.release.open import OpenRelease, open_release
 from promotion.rollout import Rollout, gate_policy_in_force
 
 _TOLERANCE = 1e-9  # relative: another CPU's exp and log
+_BATCH = 4096  # rows scored at once: bounds memory, changes no answer
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ def judge_release(
     """
     release = open_release(home, digest, environment=state.environment, principals=state.principals)
     manifest = release.manifest
+    _check_trials(state, release)
+    _check_record(release)
     stated = Evidence.read(release.files["evidence.json"])
     stated_trials = int(stated.metrics.get("trials", 0))
     evidence = assess(assessment_inputs(release, stated_trials))
@@ -165,8 +169,8 @@ def measure_parity(release: OpenRelease) -> Parity | None:
     if "parity.npz" not in release.files:
         return _stated_parity(Evidence.read(release.files["evidence.json"]))
     rows = release.arrays("parity.npz")
-    native = rows["native"].astype(np.float32, copy=False)
-    found = release.predict(rows["features"])
+    native, features = rows["native"].astype(np.float32, copy=False), rows["features"]
+    found = np.concatenate([release.predict(features[at : at + _BATCH]) for at in range(0, len(features), _BATCH)])
     if np.any(np.isnan(native) != np.isnan(found)):
         return Parity(len(native), math.inf, math.inf)
     return _parity(native, found)
@@ -175,6 +179,41 @@ def measure_parity(release: OpenRelease) -> Parity | None:
 def _parity(native: NDArray[np.float32], found: NDArray[np.float32]) -> Parity:
     worst = float(np.nanmax(np.abs(native.astype(np.float64) - found.astype(np.float64))))
     return Parity(len(native), worst, worst / float(np.spacing(np.nanmax(np.abs(native)))))
+
+
+def _check_trials(state: LedgerState, release: OpenRelease) -> None:
+    """ReleaseRefused unless every trial in the release is one of the ledger's, with the returns it was closed with."""
+    if release.manifest.trials.declared:
+        return
+    tried = release.arrays("trials.npz")
+    for position, name in enumerate(tried["ids"].tolist()):
+        trial = state.trials.get(name)
+        if trial is None or trial.data != release.manifest.trials.data:
+            raise ReleaseRefused(f"trials.npz: expected trials of this ledger, found {name!r}; train under this ledger")
+        returns = np.ascontiguousarray(tried["returns"][:, position], dtype="<f8")
+        closed = (
+            np.isnan(returns).all() if trial.outcome != "finished" else sha256_hex(returns.tobytes()) == trial.returns
+        )
+        if not closed:
+            raise ReleaseRefused(
+                f"trials.npz: expected what trial {name} ({trial.outcome}) was closed with, found other returns; "
+                "validate the run anew"
+            )
+
+
+def _check_record(release: OpenRelease) -> None:
+    """ReleaseRefused unless the returns in `backtest.npz` are those that its positions earn."""
+    inputs = assessment_inputs(release, 1)
+    record = performance(
+        inputs.weights,
+        inputs.asset_returns,
+        costs=inputs.costs,
+        execution_lag_sessions=inputs.execution_lag_sessions,
+        history=inputs.history,
+    )
+    stated = release.arrays("backtest.npz")["net"]
+    if stated.shape != record.net.shape or not np.allclose(stated, record.net, rtol=_TOLERANCE, atol=1e-15):
+        raise ReleaseRefused("backtest.npz: expected the net returns that its positions earn, found others")
 
 
 def _stated_parity(evidence: Evidence) -> Parity | None:
@@ -216,6 +255,10 @@ def _carried_out(rollout: Rollout, plan_hash: str, key: str) -> Entry | None:
 
 
 def _check_unmoved(plan: Plan, judgement: Judgement) -> None:
+    if judgement.trials != plan.trials:
+        raise PlanMoved(
+            f"plan for {plan.signal}: expected {plan.trials} trials, found {judgement.trials} by now; make a new plan"
+        )
     if not judgement.verdict.passed:
         raise GateFailed(f"release {plan.release[:12]} of {plan.signal}: " + "; ".join(judgement.verdict.reasons))
     now = judgement.verdict.measured
