@@ -8,37 +8,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
+from promotion.evidence.assess import Parity
+from promotion.release.onnx_rules import check_model
+from promotion.release.session import make_session, run
 from training.errors import ParityError
-from training.export import INPUT, OUTPUT
 from training.trainer import FittedModel, predict
 from training.trees import branch_values
 
 Float32 = NDArray[np.float32]
 ROWS = 10_000
-BATCH = 4096  # the size of a batch changes no answer; a test says so
+BATCH = 4096
 
 
 @dataclass(frozen=True)
-class Parity:
-    """What was compared: rows (of them beside a threshold, with a missing feature) and how far apart, in score units.
+class Comparison:
+    """Rows to compare on, float32 [n, F], and the native model's scores of them, float32 [n] (NaN: no score).
 
-    max_ulp: in units in the last place of the largest score compared, so that a score near 0 does not blow it up.
+    threshold_rows, missing_rows: how many of them stand beside a threshold, and how many miss a feature.
     """
 
-    rows: int
-    threshold_rows: int
-    missing_rows: int
-    max_abs_error: float
-    max_ulp: float
+    features: Float32
+    native: Float32
+    threshold_rows: int = 0
+    missing_rows: int = 0
 
 
-def measure(model: FittedModel, exported: bytes, features: Float32, *, nan_ok: bool = False) -> Parity:
-    """Compares on `features` (float32 [n, F], without NaN), on rows beside every threshold, and on rows with NaN.
+def comparison_rows(model: FittedModel, features: Float32, *, nan_ok: bool = False) -> Comparison:
+    """`features` (float32 [n, F], without NaN), rows beside every threshold, rows with NaN; all scored natively.
 
-    Raises ParityError for fewer than 10,000 plain rows, and when one side answers NaN where the other does not.
+    Raises ParityError for fewer than 10,000 plain rows.
     """
     if len(features) < ROWS:
         raise ParityError(f"expected at least {ROWS} rows to compare on, found {len(features)}; give more history")
@@ -46,24 +46,33 @@ def measure(model: FittedModel, exported: bytes, features: Float32, *, nan_ok: b
     missing = missing_rows(features)
     rows = np.concatenate([features, beside, missing])
     native = predict(model, rows, nan_ok=nan_ok).astype(np.float32)
-    answered = run_onnx(exported, rows)
+    return Comparison(rows, native, len(beside), len(missing))
+
+
+def measure(exported: bytes, rows: Comparison) -> Parity:
+    """The exported model against `rows`, in score units.
+
+    ulp: in units in the last place of the largest score compared, so that a score near 0 does not blow it up. Raises
+    ParityError when one side answers NaN where the other does not.
+    """
+    native, answered = rows.native, run_onnx(exported, rows.features)
     differs = np.flatnonzero(np.isnan(native) != np.isnan(answered))
     if len(differs):
         at = int(differs[0])
         raise ParityError(
             f"expected NaN on both sides or on none, found {native[at]} natively and {answered[at]} exported (row {at})"
         )
-    error = np.abs(native.astype(np.float64) - answered.astype(np.float64))
-    worst = float(np.nanmax(error))
+    worst = float(np.nanmax(np.abs(native.astype(np.float64) - answered.astype(np.float64))))
     unit = float(np.spacing(np.nanmax(np.abs(native))))
-    return Parity(len(rows), len(beside), len(missing), worst, worst / unit)
+    return Parity(rows=len(native), max_abs=worst, max_ulp=worst / unit)
 
 
 def run_onnx(exported: bytes, features: Float32) -> Float32:
-    """float32 [n]: the exported model's answers, one thread."""
-    session = onnxruntime.InferenceSession(exported, _options(), providers=["CPUExecutionProvider"])
+    """float32 [n]: the exported model's answers, by the session that serves it. The size of a batch changes none."""
+    (inputs,), (outputs,) = check_model(exported)
+    session = make_session(exported)
     parts = [features[at : at + BATCH] for at in range(0, len(features), BATCH)]
-    return np.concatenate([session.run([OUTPUT], {INPUT: part})[0].reshape(-1) for part in parts])
+    return np.concatenate([run(session, inputs, outputs, part) for part in parts])
 
 
 def threshold_rows(model: FittedModel, features: Float32) -> Float32:
@@ -85,11 +94,3 @@ def missing_rows(features: Float32) -> Float32:
     rows[np.arange(columns), np.arange(columns)] = np.nan
     rows[columns] = np.nan
     return rows
-
-
-def _options() -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options

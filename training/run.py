@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from promotion.release.arrays import from_npz, to_npz
 from training.backtest.walk import fit_on_all, score
 from training.errors import RunError, SamplesError
 from training.export import export
-from training.parity import ROWS, Parity, measure
+from training.parity import comparison_rows, measure
 from training.plan import Plan
 from training.provenance import Provenance
 from training.samples import Samples, make_samples, restrict
@@ -41,6 +41,7 @@ from training.trainer import FittedModel
 
 SCHEMA = "signalbox.run.1"
 RECORD = "run.json"
+PARITY_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def train_run(
     counted_by = family(definition, snapshot.id)
     sweep = run_sweep(samples, plan, definition, counted_by=counted_by, actor=actor, progress=progress)
     model = fit_on_all(samples, plan, sweep.chosen.candidate)
-    files, parity = _files(samples, plan, sweep, model)
+    files, compared = _files(samples, plan, sweep, model)
     record = {
         "schema": SCHEMA,
         "signal": signal,
@@ -112,7 +113,7 @@ def train_run(
         "trials": [_trial_record(one) for one in sweep.trials],
         "chosen": sweep.chosen.position,
         "nan_ok": False,
-        "parity": parity_record(parity),
+        "parity": compared,
         "commit": provenance.commit,
         "lock_hash": provenance.lock_hash,
     }
@@ -171,17 +172,6 @@ def open_run(home: Home, run_id: str) -> Run:
     return Run(path, json.loads(body))
 
 
-def parity_record(parity: Parity) -> dict[str, Any]:
-    """Parity as canonical JSON types."""
-    return {
-        "rows": parity.rows,
-        "threshold_rows": parity.threshold_rows,
-        "missing_rows": parity.missing_rows,
-        "max_abs_error": decimal(parity.max_abs_error),
-        "max_ulp": decimal(parity.max_ulp),
-    }
-
-
 def tracked(run: Run, sweep: Sweep) -> Tracked:
     """The run as a tracker is told of it."""
     record = run.record
@@ -206,20 +196,27 @@ def tracked(run: Run, sweep: Sweep) -> Tracked:
     )
 
 
-def _files(samples: Samples, plan: Plan, sweep: Sweep, model: FittedModel) -> tuple[dict[str, bytes], Parity]:
+def _files(samples: Samples, plan: Plan, sweep: Sweep, model: FittedModel) -> tuple[dict[str, bytes], dict[str, Any]]:
     exported = export(model, columns=len(samples.names))
     plain = samples.features[samples.complete]
-    parity = measure(model, exported, plain[-2 * ROWS :])
+    rows = comparison_rows(model, plain[-PARITY_ROWS:])
+    parity = measure(exported, rows)
     files = {
         "model.onnx": exported,
         "model.native": model.native(),
         "backtest.npz": to_npz(_backtest_arrays(sweep.chosen)),
-        "trials.npz": to_npz(
-            {"returns": sweep.net_returns(), "ids": np.array([one.id for one in sweep.trials], dtype=np.str_)}
-        ),
+        "trials.npz": to_npz({"returns": sweep.net_returns(), "ids": _texts(one.id for one in sweep.trials)}),
+        "parity.npz": to_npz({"features": rows.features, "native": rows.native}),
         "reference.npz": to_npz(_reference(samples, plan, model)),
     }
-    return files, parity
+    compared = {
+        "rows": parity.rows,
+        "threshold_rows": rows.threshold_rows,
+        "missing_rows": rows.missing_rows,
+        "max_abs": decimal(parity.max_abs),
+        "max_ulp": decimal(parity.max_ulp),
+    }
+    return files, compared
 
 
 def _backtest_arrays(chosen: Trial) -> dict[str, NDArray[Any]]:
@@ -249,8 +246,8 @@ def _reference(samples: Samples, plan: Plan, model: FittedModel) -> dict[str, ND
         "sessions_ns": samples.event_times_ns[sessions],
         "features": samples.features[sessions],
         "scores": score(model, samples, sessions),
-        "names": np.array(samples.names, dtype=np.str_),
-        "instruments": np.array(samples.instruments, dtype=np.str_),
+        "names": _texts(samples.names),
+        "instruments": _texts(samples.instruments),
     }
 
 
@@ -262,3 +259,7 @@ def _trial_record(trial: Trial) -> dict[str, Any]:
         "reason": trial.reason,
         "sharpe_annual": decimal(trial.sharpe),
     }
+
+
+def _texts(values: Iterable[str]) -> NDArray[np.str_]:
+    return np.array(list(values), dtype=np.str_)
