@@ -124,8 +124,9 @@ def _costs(inputs: ReportInputs) -> str:
     arrays = inputs.arrays
     stated = (
         f"Half-spread {costs.half_spread_bps:g} bp; impact {costs.impact_coefficient:g} · sd · √(traded / ADV), sd "
-        f"over {costs.impact_volatility_sessions} sessions, capital {costs.capital_usd:,.0f} USD, and an <b>assumed</b> "
-        f"ADV of {costs.adv_assumed_usd:,.0f} USD a name (<code>adv_assumed</code>): the prices carry no volume."
+        f"over {costs.impact_volatility_sessions} sessions, capital {costs.capital_usd:,.0f} USD, and an "
+        f"<b>assumed</b> ADV of {costs.adv_assumed_usd:,.0f} USD a name (<code>adv_assumed</code>): "
+        "the prices carry no volume."
     )
     picture = plots.costs(*(arrays[name] for name in ("sessions_ns", "cost_spread", "cost_impact", "turnover")))
     return _section("Costs", f"<p>{stated}</p>{picture}")
