@@ -112,6 +112,7 @@ def place(action: Action, *, sequence: int, previous: str) -> Entry:
     return Entry(**fields, sequence=sequence, previous=previous)
 
 
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what bytes that are no JSON can raise
 _DECODER = msgspec.json.Decoder(Entry)
 
 
@@ -119,5 +120,5 @@ def read_entry(body: bytes) -> Entry:
     """The entry whose canonical bytes are `body`. EntryRefused when they are not an entry's."""
     try:
         return _DECODER.decode(body)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise EntryRefused(f"expected a ledger entry, found bytes that are none ({error})") from error

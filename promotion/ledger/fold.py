@@ -75,6 +75,7 @@ class Books:
             _check_first(self, entry)
         else:
             _check_actor(self, entry)
+        _check_generation(self, entry)
         reduces = _REDUCES.get(entry.kind, _never)(self, entry, payload)
         if entry.role in AUTOMATIC and not reduces:
             raise RiskAdded(
@@ -83,7 +84,6 @@ class Books:
             )
         if not reduces:
             _check_clock(self, entry)
-        _check_generation(self, entry)
         _RULES[entry.kind](self, entry, payload)
         if not reduces:
             self.latest_ns = max(self.latest_ns, entry.time_ns)

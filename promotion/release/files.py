@@ -102,5 +102,5 @@ def _check_text(path: str, data: bytes) -> None:
         text = data.decode()
         if path.endswith(".json") and canonical_json(json.loads(text)) != data:
             raise FileUnexpected(f"{path}: expected canonical JSON, found other bytes; write it canonically")
-    except (ValueError, NotCanonicalError) as error:
+    except (ValueError, RecursionError, NotCanonicalError) as error:
         raise FileUnexpected(f"{path}: expected UTF-8 text, canonical where JSON, found: {error}") from error

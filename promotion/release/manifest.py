@@ -134,7 +134,7 @@ def read_manifest(body: bytes) -> Manifest:
     try:
         manifest = msgspec.json.decode(body, type=Manifest)
         canonical = manifest.body()
-    except (msgspec.DecodeError, NotCanonicalError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, NotCanonicalError) as error:
         raise ManifestRefused(f"{MANIFEST}: expected a manifest of schema {SCHEMA}, found: {error}") from error
     if canonical != body:
         raise ManifestRefused(f"{MANIFEST}: expected canonical JSON, found other bytes of the same content")

@@ -64,7 +64,7 @@ def _check_part(
         raise SignatureRefused(f"{path}: expected the {part}'s signature, found none")
     try:
         signature = msgspec.json.decode(files[path], type=Signature)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SignatureRefused(f"{path}: expected a signature file, found: {error}") from error
     if (signature.part, signature.principal) != (part, name):
         raise SignatureRefused(
