@@ -16,13 +16,15 @@ from features.registry import load_features
 from features.snapshot import Snapshot
 from promotion.config import Signal
 from promotion.gates import Verdict, judge
+from promotion.home import Home
 from promotion.lineage import register, register_release
 from promotion.promote import judge_release
 from promotion.release.open import verify_release
 from signalbox.desk import Desk
+from training.errors import RunError
 from training.plan import Plan
 from training.provenance import Provenance, read_provenance
-from training.run import Run, train_run
+from training.run import Run, open_run, train_run
 from training.samples import restrict
 from training.sweep import Actor, Trial
 from training.tracking import Tracker, open_tracker
@@ -101,6 +103,16 @@ def verdicts(desk: Desk, digest: str) -> tuple[Verdict, ...]:
     others = [environment for environment in sorted(desk.config.gates) if environment != own]
     beside = (judge(judgement.evidence, desk.config.gates[environment], environment) for environment in others)
     return (judgement.verdict, *beside)
+
+
+def find_run(home: Home, run_id: str) -> Run:
+    """The run whose id begins with `run_id`. RunError when none or several do."""
+    known = sorted(path.name for path in home.runs.glob("*") if len(path.name) == 64)
+    found = [one for one in known if one.startswith(run_id)]
+    if len(found) != 1:
+        names = ", ".join(one[:12] for one in known) or "none"
+        raise RunError(f"expected one run of this home ({names}), found {run_id!r}; `signalbox train` prints the id")
+    return open_run(home, found[0])
 
 
 def build_features(signal: Signal, snapshot: Snapshot, *, known_at_ns: int) -> tuple[FeatureMatrix, FeatureSet]:
