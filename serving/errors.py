@@ -1,0 +1,128 @@
+"""What serving refuses, and what to do about it.
+
+    ServingError
+    ├── RequestRefused          the caller asks for something that cannot be answered: correct the request
+    │   ├── MalformedRequest    the bytes are no such message
+    │   ├── WrongShape          features whose size does not fit the model or the names given
+    │   ├── WrongValue          an infinity, a NaN where the model takes none, a negative age
+    │   ├── DuplicateInstrument an instrument is named twice
+    │   ├── UnknownSignal       no signal of that name is served here
+    │   ├── UnknownRelease      that release is not loaded here: live, previous and shadow ones are
+    │   └── UnknownMethod       no such method
+    ├── NotReady                the scorer cannot answer this yet
+    │   ├── NoLiveRelease       the ledger has no live release for the signal, or it may not be served: promote one
+    │   └── Draining            the worker is stopping: ask another worker
+    ├── CallEnded               nobody waits for the answer any more; the work was not done
+    │   ├── DeadlinePassed      the caller's deadline passed first: allow more time
+    │   └── CallCancelled       the caller went away
+    ├── Overloaded              more rows wait than this worker can score in time: back off, then repeat
+    ├── ModelFailed             the model's runtime raised: look at the worker's log, roll back
+    ├── GenerationBehind        the ledger does not hold the generation that the caller expects
+    ├── PushRefused             no row of the push could be looked at
+    └── ScorerFailed            the scorer itself cannot start or go on
+        ├── WorkerFailed        a worker did not start, died, or did not acknowledge
+        ├── ListenRefused       an address or socket cannot be listened on
+        ├── KeyRingRefused      the feature rows' keys are missing, damaged or readable by others
+        └── PipeBroken          supervisor and worker lost each other
+
+Each message says what was expected, what was found and what to do next. None carries a transport's code: that is
+`serving.status`.
+"""
+
+from __future__ import annotations
+
+
+class ServingError(Exception):
+    """Anything this room refuses."""
+
+
+class RequestRefused(ServingError):
+    """The caller asks for something that cannot be answered."""
+
+
+class MalformedRequest(RequestRefused):
+    """The bytes are no such message."""
+
+
+class WrongShape(RequestRefused):
+    """Features whose size does not fit the model or the names given."""
+
+
+class WrongValue(RequestRefused):
+    """An infinity, a NaN where the model takes none, or a negative age."""
+
+
+class DuplicateInstrument(RequestRefused):
+    """An instrument is named twice."""
+
+
+class UnknownSignal(RequestRefused):
+    """No signal of that name is served here."""
+
+
+class UnknownRelease(RequestRefused):
+    """That release is not loaded here."""
+
+
+class UnknownMethod(RequestRefused):
+    """No such method."""
+
+
+class NotReady(ServingError):
+    """The scorer cannot answer this yet."""
+
+
+class NoLiveRelease(NotReady):
+    """The signal has no live release that may be served."""
+
+
+class Draining(NotReady):
+    """The worker is stopping."""
+
+
+class CallEnded(ServingError):
+    """Nobody waits for the answer any more; the work was not done."""
+
+
+class DeadlinePassed(CallEnded):
+    """The caller's deadline passed first."""
+
+
+class CallCancelled(CallEnded):
+    """The caller went away."""
+
+
+class Overloaded(ServingError):
+    """More rows wait than this worker can score in time."""
+
+
+class ModelFailed(ServingError):
+    """The model's runtime raised."""
+
+
+class GenerationBehind(ServingError):
+    """The ledger does not hold the generation that the caller expects."""
+
+
+class PushRefused(ServingError):
+    """No row of the push could be looked at."""
+
+
+class ScorerFailed(ServingError):
+    """The scorer itself cannot start or go on."""
+
+
+class WorkerFailed(ScorerFailed):
+    """A worker did not start, died, or did not acknowledge."""
+
+
+class ListenRefused(ScorerFailed):
+    """An address or socket cannot be listened on."""
+
+
+class KeyRingRefused(ScorerFailed):
+    """The feature rows' keys are missing, damaged or readable by others."""
+
+
+class PipeBroken(ScorerFailed):
+    """Supervisor and worker lost each other."""

@@ -1,0 +1,128 @@
+"""The workers of one supervisor: started, fed, and started again when they die."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from serving.errors import ScorerFailed, WorkerFailed
+from serving.pipe import Ack, Message, Setup
+from serving.worker_link import WorkerLink, acknowledged, start_worker
+
+LOG = logging.getLogger("signalbox.supervisor")
+
+_RESTART_SECONDS = (0.0, 0.1, 0.5, 1.0, 5.0)  # how long before the n-th restart in a row
+Knowledge = Callable[[], Sequence[Message]]
+
+
+class Fleet:
+    """Every worker that lives. Owned by `open_fleet`.
+
+    knowledge: the orders that bring a worker which starts to where the others are.
+    """
+
+    def __init__(self, setups: Sequence[Setup], knowledge: Knowledge) -> None:
+        self.links: dict[int, WorkerLink] = {}
+        self.restarts = dict.fromkeys(range(len(setups)), 0)
+        self._setups = setups
+        self._knowledge = knowledge
+        self._closing = asyncio.Event()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where the live workers answer, HOST:PORT, in their order."""
+        return tuple(self.links[worker].address for worker in sorted(self.links))
+
+    async def broadcast(self, order: Message) -> dict[int, Ack]:
+        """Sends `order` to every live worker; worker → acknowledgement, once all have answered.
+
+        A worker that dies meanwhile is left out: it is started again with all that is known, this order included.
+        WorkerFailed when none is left.
+        """
+        links = dict(self.links)
+        sent = {worker: link.send(order) for worker, link in links.items()}
+        answers = await asyncio.gather(
+            *(acknowledged(links[worker], ack) for worker, ack in sent.items()), return_exceptions=True
+        )
+        acks = {worker: answer for worker, answer in zip(sent, answers, strict=True) if isinstance(answer, Ack)}
+        if not acks:
+            raise WorkerFailed("expected a live worker, found none; they are being restarted: repeat in a moment")
+        return acks
+
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Starts every worker. Raises what kept one from starting."""
+        started = [asyncio.get_running_loop().create_future() for _ in self._setups]
+        for worker, ready in enumerate(started):
+            tasks.create_task(self._keep(worker, ready))
+        for failure in await asyncio.gather(*started):
+            if failure is not None:
+                raise failure
+
+    def close(self) -> None:
+        """Lets every worker drain and starts none again."""
+        self._closing.set()
+
+    async def _keep(self, worker: int, ready: asyncio.Future[ScorerFailed | None]) -> None:
+        """Keeps worker number `worker` alive until the fleet closes."""
+        setup, failures = self._setups[worker], 0
+        while not self._closing.is_set():
+            try:
+                async with start_worker(setup) as link:
+                    setup = _at(setup, link.address)
+                    await self._bring_up(worker, link)
+                    failures = 0
+                    if not ready.done():
+                        ready.set_result(None)
+                    await self._until_gone(link)
+                    self.links.pop(worker, None)
+            except ScorerFailed as error:
+                self.links.pop(worker, None)
+                if not ready.done():
+                    ready.set_result(error)
+                    return
+                LOG.error("worker %d: %s", worker, error)
+            if not self._closing.is_set():
+                self.restarts[worker] += 1
+                LOG.warning("worker %d ended; starting it again", worker)
+                await self._pause(_RESTART_SECONDS[min(failures, len(_RESTART_SECONDS) - 1)])
+                failures += 1
+
+    async def _bring_up(self, worker: int, link: WorkerLink) -> None:
+        """Tells a new worker all that is known; from the same turn of the loop on it hears what the others hear."""
+        acks = [link.send(order) for order in self._knowledge()]
+        self.links[worker] = link
+        for ack in acks:
+            await acknowledged(link, ack)
+
+    async def _until_gone(self, link: WorkerLink) -> None:
+        gone = asyncio.ensure_future(link.gone.wait())
+        closing = asyncio.ensure_future(self._closing.wait())
+        await asyncio.wait((gone, closing), return_when=asyncio.FIRST_COMPLETED)
+        gone.cancel()
+        closing.cancel()
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._closing.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+@asynccontextmanager
+async def open_fleet(setups: Sequence[Setup], knowledge: Knowledge) -> AsyncIterator[Fleet]:
+    """The workers of `setups`, all listening. They are drained and gone when the block is left."""
+    fleet = Fleet(setups, knowledge)
+    async with asyncio.TaskGroup() as tasks:
+        try:
+            await fleet.start(tasks)
+            yield fleet
+        finally:
+            fleet.close()
+
+
+def _at(setup: Setup, address: str) -> Setup:
+    """`setup` with the port that the worker got: it comes back at the same address."""
+    values = {field: getattr(setup, field) for field in Setup.__struct_fields__}
+    return Setup(**(values | {"port": int(address.rpartition(":")[2])}))

@@ -1,0 +1,188 @@
+"""What supervisor and worker say to each other, over a socket pair: length-prefixed MessagePack, checked both ways.
+
+The supervisor speaks in `Order`s and the worker answers each with one `Ack` of the same number, in order. The worker
+speaks first, with `Ready`. Each side learns of the other's death by the end of the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from promotion.config import Environment
+from promotion.identity import Principal
+from promotion.ledger.state import SignalState
+from serving.errors import PipeBroken
+from serving.feature_table import Refusal
+from serving.routes import Posture
+from serving.statistics import WorkerStatistics
+
+_LENGTH = struct.Struct("<I")
+MAX_FRAME_BYTES = 256 * 2**20
+T = TypeVar("T")
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Anything that crosses the pipe."""
+
+
+class Setup(Message, frozen=True, kw_only=True):
+    """The first order: what the worker is. universes: signal → its instruments, from the configuration."""
+
+    worker: int
+    root: str
+    environment: Environment
+    host: str
+    port: int
+    transport: str
+    universes: dict[str, tuple[str, ...]]
+    grace_seconds: float
+
+
+class Served(Message, frozen=True, kw_only=True):
+    """What a signal is to be: the ledger's state of it, or a halt that overrides it."""
+
+    signal: str
+    generation: int
+    posture: Posture
+    weight: float
+    live: str | None = None
+    previous: str | None = None
+    shadow: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class PublicPrincipal(Message, frozen=True, kw_only=True):
+    """A principal's public half, as release signatures are checked with."""
+
+    name: str
+    public_key: str
+    held: tuple[str, ...]
+
+
+class Assign(Message, frozen=True, kw_only=True):
+    """Serve exactly this from now on."""
+
+    signals: tuple[Served, ...]
+    principals: tuple[PublicPrincipal, ...] = ()
+
+
+class Push(Message, frozen=True, kw_only=True):
+    """Take these feature rows."""
+
+    rows: tuple[bytes, ...]
+
+
+class Ask(Message, frozen=True, kw_only=True):
+    """Say what you have done so far."""
+
+
+class Drain(Message, frozen=True, kw_only=True):
+    """Finish what was accepted, then exit."""
+
+
+Order = Setup | Assign | Push | Ask | Drain
+
+
+class Ready(Message, frozen=True, kw_only=True):
+    """The worker listens at `address`, HOST:PORT; error: why it does not."""
+
+    address: str = ""
+    error: str = ""
+
+
+class Ack(Message, frozen=True, kw_only=True):
+    """An order was carried out.
+
+    failures: signal → why it is not served as ordered (it is halted instead). refused: pushed rows not taken.
+    """
+
+    failures: dict[str, str] = {}
+    accepted: int = 0
+    refused: tuple[Refusal, ...] = ()
+    statistics: WorkerStatistics | None = None
+
+
+Reply = Ready | Ack
+
+_ENCODER = msgspec.msgpack.Encoder()
+_ORDERS: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
+_REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+
+
+class Pipe:
+    """One end. Owned by whoever opened it, from `open_pipe` to `close`."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    def send(self, message: Message) -> None:
+        """Writes `message`; it leaves with this turn of the loop. PipeBroken when the other side is gone."""
+        if self._writer.is_closing():
+            raise PipeBroken("expected the other process at the end of the pipe, found it gone")
+        body = _ENCODER.encode(message)
+        self._writer.write(_LENGTH.pack(len(body)) + body)
+
+    async def order(self) -> Order:
+        """The next order. PipeBroken at the end of the stream."""
+        return await self._next(_ORDERS)
+
+    async def reply(self) -> Reply:
+        """The next reply. PipeBroken at the end of the stream."""
+        return await self._next(_REPLIES)
+
+    async def flush(self) -> None:
+        """Waits until what was sent has left."""
+        await self._writer.drain()
+
+    def close(self) -> None:
+        """Closes this end."""
+        self._writer.close()
+
+    async def _next(self, decoder: msgspec.msgpack.Decoder[T]) -> T:
+        try:
+            (length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
+            if length > MAX_FRAME_BYTES:
+                raise PipeBroken(f"pipe: expected a frame of at most {MAX_FRAME_BYTES} bytes, found {length}")
+            return decoder.decode(await self._reader.readexactly(length))
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            raise PipeBroken("expected the other process at the end of the pipe, found it gone") from error
+        except msgspec.DecodeError as error:
+            raise PipeBroken(f"pipe: expected a message of this build, found another: {error}") from error
+
+
+async def open_pipe(socket: Any) -> Pipe:
+    """The pipe over a connected Unix socket, which it owns from now on."""
+    reader, writer = await asyncio.open_unix_connection(sock=socket, limit=2**20)
+    return Pipe(reader, writer)
+
+
+def public(principals: Mapping[str, Principal]) -> tuple[PublicPrincipal, ...]:
+    """`principals` as they travel."""
+    return tuple(
+        PublicPrincipal(name=each.name, public_key=each.public_key, held=tuple(sorted(each.held)))
+        for each in principals.values()
+    )
+
+
+def principals(travelled: tuple[PublicPrincipal, ...]) -> dict[str, Principal]:
+    """The principals that travelled, by name."""
+    return {each.name: Principal(each.name, each.public_key, (), frozenset(each.held)) for each in travelled}
+
+
+def served(state: SignalState) -> Served:
+    """What the ledger says of a signal, as an order."""
+    return Served(
+        signal=state.signal,
+        generation=state.generation,
+        posture=state.posture,
+        weight=state.weight,
+        live=state.live,
+        previous=state.previous,
+        shadow=state.shadow,
+    )

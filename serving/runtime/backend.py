@@ -1,0 +1,67 @@
+"""What scores rows: one protocol, whatever runs the model behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.runtime.memo import Memo
+
+Float32s = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+
+class Backend(Protocol):
+    """A model that is ready to run."""
+
+    def predict(self, rows: Float32s) -> Float32s:
+        """Scores of `rows`: C-contiguous float32 [n, feature] → float32 [n].
+
+        A row's score has the same bits whatever batch it comes in. Raises ModelFailed when the runtime does.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A release as it is served, from its load to its retirement.
+
+    digest: the release's. feature_set_id: 32 bytes. features: names, in the model's order. takes_nan: bool [feature].
+    max_abs_score: a score beyond it is refused. max_weight: the most capital weight that may leave with its scores.
+    memo: the scores of the table's present rows.
+    """
+
+    digest: str
+    feature_set_id: bytes
+    features: tuple[str, ...]
+    takes_nan: Bools
+    backend: Backend
+    max_abs_score: float = float("inf")
+    max_weight: float = 1.0
+    memo: Memo = field(default_factory=Memo)
+
+    @property
+    def columns(self) -> int:
+        """How many features a row has."""
+        return len(self.features)
+
+
+@dataclass(frozen=True, eq=False)
+class LinearBackend:
+    """The fake one, for tests and trials without a model file: score = Σ weight · feature, summed left to right.
+
+    >>> LinearBackend(np.array([1, 10], np.float32)).predict(np.array([[1, 2], [3, 4]], np.float32)).tolist()
+    [21.0, 43.0]
+    """
+
+    weights: Float32s
+
+    def predict(self, rows: Float32s) -> Float32s:
+        """See Backend.predict."""
+        score = np.zeros(len(rows), np.float32)
+        for column, weight in enumerate(self.weights):
+            score += rows[:, column] * weight
+        return score

@@ -1,0 +1,76 @@
+"""The one table from error to gRPC status, and whether a retry helps.
+
+An error that has no row of its own takes that of its nearest base; a test proves that every domain error which can
+reach a caller is covered. What is not ours is INTERNAL, and its text stays here: a caller gets no stack.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from features.errors import FeatureError
+from promotion.errors import BrokenChain, LedgerUnreadable, PromotionError, ReleaseRefused
+from serving import errors
+
+
+class Code(IntEnum):
+    """The status codes of gRPC that Signalbox sends."""
+
+    OK = 0
+    CANCELLED = 1
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+
+
+@dataclass(frozen=True)
+class Status:
+    """How an error goes out. retry: whether the same call may succeed when it is simply sent again."""
+
+    code: Code
+    retry: bool = False
+
+
+STATUS: dict[type[Exception], Status] = {
+    errors.RequestRefused: Status(Code.INVALID_ARGUMENT),
+    errors.UnknownSignal: Status(Code.NOT_FOUND),
+    errors.UnknownRelease: Status(Code.NOT_FOUND),
+    errors.UnknownMethod: Status(Code.UNIMPLEMENTED),
+    errors.NotReady: Status(Code.UNAVAILABLE, retry=True),
+    errors.NoLiveRelease: Status(Code.FAILED_PRECONDITION),
+    errors.DeadlinePassed: Status(Code.DEADLINE_EXCEEDED),
+    errors.CallEnded: Status(Code.CANCELLED),
+    errors.Overloaded: Status(Code.RESOURCE_EXHAUSTED, retry=True),
+    errors.ModelFailed: Status(Code.INTERNAL),
+    errors.GenerationBehind: Status(Code.FAILED_PRECONDITION, retry=True),
+    errors.PushRefused: Status(Code.INVALID_ARGUMENT),
+    errors.ScorerFailed: Status(Code.UNAVAILABLE, retry=True),
+    FeatureError: Status(Code.INVALID_ARGUMENT),
+    BrokenChain: Status(Code.DATA_LOSS),
+    LedgerUnreadable: Status(Code.UNAVAILABLE, retry=True),
+    ReleaseRefused: Status(Code.FAILED_PRECONDITION),
+    PromotionError: Status(Code.FAILED_PRECONDITION),
+}
+INTERNAL = Status(Code.INTERNAL)
+
+
+def status_of(error: BaseException) -> Status:
+    """The status of `error`: that of its nearest class in the table, INTERNAL for what is not ours."""
+    for kind in type(error).__mro__:
+        if kind in STATUS:
+            return STATUS[kind]
+    return INTERNAL
+
+
+def message_of(error: BaseException) -> str:
+    """What the caller is told: the message of an error of ours, and nothing of any other."""
+    if status_of(error) is INTERNAL:
+        return "the scorer failed; its log says why"
+    return str(error)

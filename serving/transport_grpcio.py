@@ -1,0 +1,156 @@
+"""The data plane on grpcio's asyncio server: the second transport, same handlers as the first (design D1)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NoReturn
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from protos.signalbox.v1 import scorer_pb2
+from serving.errors import ListenRefused, ServingError
+from serving.runtime.engine import NO_DEADLINE_NS
+from serving.scorer import AwaitedCall, Scorer
+from serving.status import message_of, status_of
+
+SERVICE: str = scorer_pb2.DESCRIPTOR.services_by_name["Scorer"].full_name
+MAX_REQUEST_BYTES = 32 * 2**20
+MAX_CONCURRENT_CALLS = 4096
+_NS = 1_000_000_000
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.so_reuseport", 0),  # an address that is taken is an error, not a share
+)
+
+
+class GrpcioTransport:
+    """One worker's data-plane server. Owned by `grpcio_transport`."""
+
+    def __init__(self, scorer: Scorer, server: grpc.aio.Server, checks: health.aio.HealthServicer) -> None:
+        self.address = ""
+        self._scorer = scorer
+        self._server = server
+        self._health = checks
+        self._calls = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def set_serving(self, service: str, serving: bool) -> None:
+        """What health checks say of `service`; "" is the worker as a whole."""
+        words = health_pb2.HealthCheckResponse
+        await self._health.set(service, words.SERVING if serving else words.NOT_SERVING)
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Says NOT_SERVING, takes no more calls, and ends when those taken are answered or the grace is over."""
+        await self._health.enter_graceful_shutdown()
+        self._scorer.drain()
+        stopping = asyncio.ensure_future(self._server.stop(grace_seconds))
+        with suppress(TimeoutError):  # what is still unanswered then is cut off by stop()
+            await asyncio.wait_for(self._idle.wait(), grace_seconds)
+        await stopping
+
+    async def score(self, body: bytes, context: Any) -> bytes:
+        """The handler of Score."""
+        with _Counted(self):
+            call = AwaitedCall(_deadline_ns(context))
+            job = self._scorer.score(call, body)
+            try:
+                return await call.reply
+            except ServingError as error:
+                await _abort(context, error)
+            finally:
+                if job is not None:
+                    job.cancelled = True  # without effect once it has been run
+
+    async def subscribe(self, body: bytes, context: Any) -> AsyncIterator[bytes]:
+        """The handler of Subscribe."""
+        try:
+            async for reply in self._scorer.subscribe(body):
+                yield reply
+        except ServingError as error:
+            await _abort(context, error)
+
+    async def describe(self, body: bytes, context: Any) -> bytes:
+        """The handler of Describe."""
+        try:
+            return self._scorer.describe(body)
+        except ServingError as error:
+            await _abort(context, error)
+
+
+class _Counted:
+    """Counts a call while it is being answered, so that a drain knows when the last has been."""
+
+    def __init__(self, transport: GrpcioTransport) -> None:
+        self._transport = transport
+
+    def __enter__(self) -> None:
+        self._transport._calls += 1
+        self._transport._idle.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self._transport._calls -= 1
+        if not self._transport._calls:
+            self._transport._idle.set()
+
+
+@asynccontextmanager
+async def grpcio_transport(scorer: Scorer, *, host: str, port: int) -> AsyncIterator[GrpcioTransport]:
+    """A data-plane server that listens on HOST:PORT (port 0: any free one), NOT_SERVING until told otherwise.
+
+    ListenRefused when the address is taken.
+    """
+    server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS)
+    checks = health.aio.HealthServicer()
+    transport = GrpcioTransport(scorer, server, checks)
+    await transport.set_serving("", False)  # a health servicer is born SERVING
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    server.add_generic_rpc_handlers((_handlers(transport),))
+    transport.address = f"{host}:{_listen(server, host, port)}"
+    await server.start()
+    try:
+        yield transport
+    finally:
+        await server.stop(0)
+
+
+def _handlers(transport: GrpcioTransport) -> grpc.GenericRpcHandler:
+    """Bytes in, bytes out: messages are read and written by `serving.wire` alone."""
+    unary: Callable[[Any], Any] = grpc.unary_unary_rpc_method_handler
+    return grpc.method_handlers_generic_handler(
+        SERVICE,
+        {
+            "Score": unary(transport.score),
+            "Subscribe": grpc.unary_stream_rpc_method_handler(transport.subscribe),
+            "Describe": unary(transport.describe),
+        },
+    )
+
+
+def _listen(server: grpc.aio.Server, host: str, port: int) -> int:
+    try:
+        bound: int = server.add_insecure_port(f"{host}:{port}")
+    except RuntimeError as error:
+        raise ListenRefused(
+            f"{host}:{port}: expected a free address, found one that is taken or not ours; choose another --listen, "
+            "or stop what listens there (a worker whose supervisor was killed serves on until it gets SIGTERM)"
+        ) from error
+    return bound
+
+
+def _deadline_ns(context: Any) -> int:
+    remaining = context.time_remaining()
+    return NO_DEADLINE_NS if remaining is None else time.monotonic_ns() + int(remaining * _NS)
+
+
+async def _abort(context: Any, error: ServingError) -> NoReturn:
+    status = status_of(error)
+    metadata = (("signalbox-retry", "1" if status.retry else "0"),)
+    await context.abort(_CODES[status.code], message_of(error), metadata)
+    raise error  # abort() has raised

@@ -1,0 +1,177 @@
+"""Questions and answers as values, and their bytes on the wire (`protos/signalbox/v1/scorer.proto`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import DecodeError
+
+from protos.signalbox.v1 import scorer_pb2
+from serving.errors import DuplicateInstrument, MalformedRequest, WrongShape, WrongValue
+from serving.routes import Posture, Route
+from serving.runtime.backend import Model
+
+Float32s = npt.NDArray[np.float32]
+Int64s = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+
+MAX_INSTRUMENTS = 65_536  # asked for in one request
+NS_PER_MS = 1_000_000
+POSTURES: dict[Posture, scorer_pb2.Posture] = {
+    "NORMAL": scorer_pb2.POSTURE_NORMAL,
+    "NO_NEW_RISK": scorer_pb2.POSTURE_NO_NEW_RISK,
+    "HALTED": scorer_pb2.POSTURE_HALTED,
+}
+
+
+class RowStatus(IntEnum):
+    """What a score is worth. Not OK: score NaN, weight 0."""
+
+    OK = 0
+    STALE = 1
+    UNKNOWN_INSTRUMENT = 2
+    REFUSED = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """A `Score` request. features: the inline rows' bytes, empty for rows of the table. max_age_ns: None for any."""
+
+    signal: str
+    instruments: tuple[str, ...]
+    features: bytes = b""
+    release: str = ""
+    max_age_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What goes back: parallel arrays, one element per instrument.
+
+    scores: float32. status: uint8 of RowStatus. weight: the capital weight of every OK score. knowledge_times_ns,
+    sequences: int64, or None for inline rows. instruments: only where the question named none.
+    """
+
+    generation: int
+    posture: Posture
+    release: str | None
+    scores: Float32s
+    status: Bytes
+    weight: float
+    knowledge_times_ns: Int64s | None = None
+    sequences: Int64s | None = None
+    instruments: tuple[str, ...] = ()
+
+
+def read_question(body: bytes) -> Question:
+    """The question in `body`. MalformedRequest, DuplicateInstrument, WrongShape or WrongValue for a bad one."""
+    message = parse(scorer_pb2.ScoreRequest, body)
+    instruments = distinct(message.instruments)
+    return Question(message.signal, instruments, message.features, message.release, _max_age_ns(message))
+
+
+def parse(kind: Any, body: bytes) -> Any:
+    """The message of `kind` in `body`. MalformedRequest when it is none."""
+    try:
+        return kind.FromString(body)
+    except DecodeError as error:
+        raise MalformedRequest(
+            f"expected a {kind.DESCRIPTOR.full_name}, found {len(body)} bytes that are none ({error}); "
+            "generate the client from protos/signalbox/v1"
+        ) from error
+
+
+def distinct(names: Any) -> tuple[str, ...]:
+    """`names` as a tuple. DuplicateInstrument when one comes twice, WrongShape when there are too many."""
+    instruments = tuple(names)
+    if len(instruments) > MAX_INSTRUMENTS:
+        raise WrongShape(f"instruments: expected at most {MAX_INSTRUMENTS}, found {len(instruments)}; ask in parts")
+    if len(instruments) > 1 and len(set(instruments)) < len(instruments):
+        seen: set[str] = set()
+        twice = next(name for name in instruments if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise DuplicateInstrument(f"instruments: expected each once, found {twice[:80]!r} twice; ask for it once")
+    return instruments
+
+
+def inline_rows(question: Question, model: Model) -> Float32s:
+    """The question's own rows, float32 [n, feature]. WrongShape or WrongValue when they do not fit the model."""
+    row_bytes = 4 * model.columns
+    n, rest = divmod(len(question.features), row_bytes)
+    if rest:
+        raise WrongShape(
+            f"features: expected a multiple of {row_bytes} bytes ({model.columns} float32 a row), found "
+            f"{len(question.features)}; send {', '.join(model.features[:3])}, ... in the order Describe gives"
+        )
+    if question.instruments and len(question.instruments) != n:
+        raise WrongShape(f"features: expected {len(question.instruments)} rows, one per instrument, found {n}")
+    rows = np.frombuffer(question.features, "<f4").reshape(n, model.columns)
+    total = rows.sum(dtype=np.float64)
+    if not np.isfinite(total):
+        check_values(rows, model)
+    return rows
+
+
+def check_values(rows: Float32s, model: Model) -> None:
+    """WrongValue for an infinity, or a NaN in a feature that the model does not take one in."""
+    wrong = np.isinf(rows) | (np.isnan(rows) & ~model.takes_nan)
+    if wrong.any():
+        row, column = (int(index) for index in np.argwhere(wrong)[0])
+        raise WrongValue(
+            f"features[{row}].{model.features[column]}: expected a finite number"
+            f"{' or NaN' if model.takes_nan[column] else ''}, found {rows[row, column]}; correct or leave out the row"
+        )
+
+
+def write_answer(answer: Answer) -> bytes:
+    """The `ScoreReply` that says `answer`."""
+    n = len(answer.scores)
+    ok = answer.status == RowStatus.OK
+    inline = answer.sequences is None
+    knowledge = np.zeros(n, "<i8") if answer.knowledge_times_ns is None else answer.knowledge_times_ns
+    sequences = np.full(n, -1, "<i8") if answer.sequences is None else answer.sequences
+    reply = scorer_pb2.ScoreReply(
+        generation=answer.generation,
+        posture=POSTURES[answer.posture],
+        releases=[answer.release] if answer.release else [],
+        scores=np.where(ok, answer.scores, np.float32(np.nan)).astype("<f4").tobytes(),
+        status=answer.status.tobytes(),
+        weights=np.where(ok, np.float32(answer.weight), np.float32(0)).astype("<f4").tobytes(),
+        release_index=bytes(n),
+        knowledge_time_unix_ns=knowledge.astype("<i8", copy=False).tobytes(),
+        row_sequence=sequences.astype("<i8", copy=False).tobytes(),
+        instruments=() if inline else answer.instruments,
+    )
+    body: bytes = reply.SerializeToString()
+    return body
+
+
+def describe(routes: list[Route]) -> bytes:
+    """The `DescribeReply` of `routes`."""
+    reply = scorer_pb2.DescribeReply()
+    for route in routes:
+        live = route.models.get(route.live or "")
+        reply.signals.add(
+            signal=route.signal,
+            generation=route.generation,
+            posture=POSTURES[route.posture],
+            weight=0.0 if live is None else route.weight_of(live),
+            live=route.live or "",
+            releases=list(route.models),
+            feature_set_id=b"" if live is None else live.feature_set_id,
+            features=() if live is None else live.features,
+            instruments=route.universe,
+        )
+    body: bytes = reply.SerializeToString()
+    return body
+
+
+def _max_age_ns(message: Any) -> int | None:
+    if not message.HasField("max_feature_age_ms"):
+        return None
+    if message.max_feature_age_ms < 0:
+        raise WrongValue(f"max_feature_age_ms: expected 0 or more, found {message.max_feature_age_ms}; leave it out")
+    return int(message.max_feature_age_ms) * NS_PER_MS

@@ -1,0 +1,144 @@
+"""The supervisor's end of one worker: its process, its pipe, and who waits for which acknowledgement."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from serving.errors import ListenRefused, PipeBroken, WorkerFailed
+from serving.pipe import Ack, Drain, Message, Pipe, Ready, Setup, open_pipe
+
+START_SECONDS = 30.0
+ACK_SECONDS = 30.0
+
+
+class WorkerLink:
+    """A running worker. Owned by `start_worker`."""
+
+    def __init__(self, setup: Setup, process: subprocess.Popen[bytes], pipe: Pipe) -> None:
+        self.setup = setup
+        self.address = ""
+        self.gone = asyncio.Event()
+        self._process = process
+        self._pipe = pipe
+        self._waiting: deque[asyncio.Future[Ack]] = deque()
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        return self._process.pid
+
+    def send(self, order: Message) -> asyncio.Future[Ack]:
+        """Sends `order`; the future is its acknowledgement, or WorkerFailed when the worker dies first."""
+        ack: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
+        try:
+            self._pipe.send(order)
+        except PipeBroken as error:
+            ack.set_exception(self._dead(error))
+            return ack
+        self._waiting.append(ack)
+        return ack
+
+    async def order(self, order: Message) -> Ack:
+        """Sends `order` and waits for its acknowledgement. WorkerFailed when none comes in time."""
+        return await acknowledged(self, self.send(order))
+
+    async def greet(self) -> None:
+        """Sends the setup and waits until the worker listens. ListenRefused or WorkerFailed when it does not."""
+        self._pipe.send(self.setup)
+        try:
+            ready = await asyncio.wait_for(self._pipe.reply(), START_SECONDS)
+        except (PipeBroken, TimeoutError) as error:
+            raise self._dead(error) from error
+        if not isinstance(ready, Ready):
+            raise WorkerFailed(f"worker {self.setup.worker}: expected Ready, found {type(ready).__name__}")
+        if ready.error:
+            raise ListenRefused(ready.error)
+        self.address = ready.address
+
+    async def read_acks(self) -> None:
+        """Gives each acknowledgement to who waits for it, until the worker is gone."""
+        try:
+            while True:
+                reply = await self._pipe.reply()
+                ack = self._waiting.popleft()
+                if isinstance(reply, Ack) and not ack.done():
+                    ack.set_result(reply)
+        except (PipeBroken, IndexError) as error:
+            self._fail_waiting(self._dead(error))
+        finally:
+            self._fail_waiting(self._dead(None))
+            self.gone.set()
+
+    def kill(self) -> None:
+        """Ends the process at once."""
+        self._process.kill()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Lets the worker drain; kills it when it has not ended within its grace and a second."""
+        if not self.gone.is_set():
+            self.send(Drain()).add_done_callback(_look)
+        try:
+            await asyncio.wait_for(asyncio.to_thread(self._process.wait), grace_seconds + 1.0)
+        except TimeoutError:
+            self._process.kill()
+            await asyncio.to_thread(self._process.wait)
+
+    def _fail_waiting(self, error: WorkerFailed) -> None:
+        while self._waiting:
+            ack = self._waiting.popleft()
+            if not ack.done():
+                ack.set_exception(error)
+
+    def _dead(self, error: BaseException | None) -> WorkerFailed:
+        why = f": {error}" if error is not None and str(error) else ""
+        return WorkerFailed(f"worker {self.setup.worker}: expected it to answer, found it gone{why}; it is restarted")
+
+
+def _look(ack: asyncio.Future[Ack]) -> None:
+    """Looks at an acknowledgement that nobody waits for, so that its error is not reported as forgotten."""
+    if not ack.cancelled():
+        ack.exception()
+
+
+async def acknowledged(link: WorkerLink, ack: asyncio.Future[Ack]) -> Ack:
+    """Waits for `ack`. A worker that does not answer in time is killed (and so restarted): WorkerFailed."""
+    try:
+        return await asyncio.wait_for(ack, ACK_SECONDS)
+    except TimeoutError as error:
+        link.kill()
+        raise WorkerFailed(
+            f"worker {link.setup.worker}: expected an answer within {ACK_SECONDS} s, found none; it is restarted"
+        ) from error
+
+
+@asynccontextmanager
+async def start_worker(setup: Setup) -> AsyncIterator[WorkerLink]:
+    """A worker process that listens. It is drained and gone when the block is left."""
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-m", "serving.worker", str(theirs.fileno())]
+    process = await asyncio.to_thread(_spawn, command, theirs)
+    pipe = await open_pipe(ours)
+    link = WorkerLink(setup, process, pipe)
+    reading: asyncio.Task[None] | None = None
+    try:
+        await link.greet()
+        reading = asyncio.create_task(link.read_acks())
+        yield link
+    finally:
+        await link.stop(setup.grace_seconds)
+        if reading is not None:
+            await reading
+        pipe.close()
+
+
+def _spawn(command: list[str], theirs: socket.socket) -> subprocess.Popen[bytes]:
+    with theirs:
+        return subprocess.Popen(  # noqa: S603 - our own module, run by our own interpreter
+            command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
