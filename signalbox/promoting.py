@@ -1,0 +1,105 @@
+"""What `promote` does between its arguments and the ledger: find the release, plan, wait for approval, carry out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from promotion.errors import EntryRefused, NotApproved
+from promotion.ledger.state import Proposed
+from promotion.promote import judge_release, plan_promotion, promote
+from promotion.rollout import Rollout, gate_policy_in_force
+from signalbox.desk import Desk
+
+
+def find_release(desk: Desk, target: str) -> str:
+    """The digest that SIGNAL@RELEASE means; RELEASE may be the digest's first digits. EntryRefused when it is none."""
+    signal, found, release = target.partition("@")
+    if not found or not release:
+        raise EntryRefused(f"expected SIGNAL@RELEASE, found {target!r}; `signalbox status` and `history` name both")
+    return find_digest(desk, signal, release)
+
+
+def find_digest(desk: Desk, signal: str, release: str) -> str:
+    """The one release of `signal` whose digest begins with `release`. EntryRefused when there is not exactly one."""
+    known = [digest for digest, each in desk.ledger.state().releases.items() if each.signal == signal]
+    found = [digest for digest in known if digest.startswith(release)]
+    if len(found) != 1:
+        names = ", ".join(digest[:12] for digest in known) or "none"
+        raise EntryRefused(f"expected one release of {signal} ({names}), found {release!r}; give more digits")
+    return found[0]
+
+
+def find_plan(desk: Desk, plan_hash: str) -> str:
+    """The one plan whose hash begins with `plan_hash`. EntryRefused when there is not exactly one."""
+    known = list(desk.ledger.state().plans)
+    found = [plan for plan in known if plan.startswith(plan_hash)]
+    if len(found) != 1:
+        names = ", ".join(plan[:12] for plan in known) or "none"
+        raise EntryRefused(f"expected one plan of this ledger ({names}), found {plan_hash!r}; run promote first")
+    return found[0]
+
+
+def describe_plan(desk: Desk, digest: str, stage: str) -> dict[str, Any]:
+    """What promoting `digest` would do, without writing anything: the verdict, its reasons and what it replaces."""
+    state = desk.ledger.state()
+    policy, identity = gate_policy_in_force(state, desk.config.gates[desk.config.environment])
+    judgement = judge_release(desk.home, state, digest, policy=policy)
+    live = state.signal(judgement.signal)
+    return {
+        "state": "would pass" if judgement.verdict.passed else "would be refused",
+        "signal": judgement.signal,
+        "release": digest,
+        "stage": stage,
+        "replaces": live.live or "",
+        "generation": live.generation,
+        "frozen": live.frozen,
+        "policy": identity,
+        "trials": judgement.trials,
+        "reasons": list(judgement.verdict.reasons),
+        "measured": {name: round(value, 6) for name, value in sorted(judgement.verdict.measured.items())},
+    }
+
+
+def plan_or_promote(
+    desk: Desk, rollout: Rollout, digest: str, stage: str, weight: float | None, actor: str, key: str
+) -> dict[str, Any]:
+    """Carries out the plan that waits for this, if it was approved; otherwise makes one, or says that it waits.
+
+    GateFailed, with reasons, when a gate refuses.
+    """
+    plan_hash, proposed = _standing_plan(desk, digest, stage)
+    if plan_hash is None or proposed is None:
+        configured = desk.config.gates[desk.config.environment]
+        planned = plan_promotion(
+            rollout, desk.home, digest, as_=actor, stage="live" if stage == "live" else "shadow", weight=weight,
+            configured=configured,
+        )  # fmt: skip
+        return _document("waits for approval", planned.hash, planned.plan)
+    try:
+        entry = promote(rollout, desk.home, plan_hash, as_=actor, key=key)
+    except NotApproved:
+        return _document("waits for approval", plan_hash, proposed.proposal)
+    return {
+        **_document("promoted", plan_hash, proposed.proposal),
+        "entry": entry.sequence,
+        "generation": entry.expected_generation + 1,
+        "approved by": proposed.approver,
+    }
+
+
+def _standing_plan(desk: Desk, digest: str, stage: str) -> tuple[str | None, Proposed | None]:
+    """The newest plan for this release and stage that the signal has not moved past."""
+    state = desk.ledger.state()
+    for plan_hash, proposed in reversed(list(state.plans.items())):
+        plan = proposed.proposal
+        if (plan.release, plan.stage) != (digest, stage):
+            continue
+        if plan.generation == state.signal(plan.signal).generation:
+            return plan_hash, proposed
+    return None, None
+
+
+def _document(standing: str, plan_hash: str, plan: Any) -> dict[str, Any]:
+    return {"state": standing, "plan": plan_hash, **msgspec.to_builtins(plan)}
