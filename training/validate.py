@@ -153,7 +153,7 @@ def _files(
         "parity.npz": run.read("parity.npz"),
         "golden.npz": make_golden(onnx, golden_rows(rows)),
         "reference/features.npz": run.read("reference.npz"),
-        "reference/nulls.npz": reference_nulls(config, reference, backtest),
+        "reference/nulls.npz": reference_nulls(config, reference, backtest, evidence),
         "report.html": render(report),
         "card.md": render_card(signal, run.record, evidence),
     }
