@@ -23,6 +23,7 @@ ROLES: tuple[str, ...] = get_args(Role)
 AUTOMATIC = frozenset({"monitor", "kill_switch"})
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
+_HEX128 = re.compile(r"[0-9a-f]{128}")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ class Principal:
         object.__setattr__(self, "held", self.held | frozenset(self.roles))
 
     def verifies(self, signature: str, data: bytes) -> bool:
-        """Whether `signature` (128 hex digits) is this principal's over `data`."""
+        """Whether `signature` (128 lower-case hex digits: one writing only) is this principal's over `data`."""
+        if not _HEX128.fullmatch(signature):
+            return False
         try:
             key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.public_key))
             key.verify(bytes.fromhex(signature), data)

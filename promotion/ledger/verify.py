@@ -85,8 +85,15 @@ def _founder(entry: Entry) -> Principal | None:
     grants = entry.payload.get("principals", [])
     for grant in grants if isinstance(grants, list) else []:
         if isinstance(grant, dict) and grant.get("name") == entry.actor:
-            return Principal(entry.actor, str(grant.get("public_key")), ())
+            return _principal(entry.actor, str(grant.get("public_key")))
     return None
+
+
+def _principal(name: str, public_key: str) -> Principal | None:
+    try:
+        return Principal(name, public_key, ())
+    except EntryRefused:
+        return None  # no name or no key that anyone could sign with
 
 
 def verify(stored: Iterable[tuple[int, bytes]], *, expected_head: Head | None = None) -> LedgerState:

@@ -21,6 +21,7 @@ from promotion.identity import KeyStore
 from promotion.ledger.store import SqliteLedger
 from promotion.ledger.trials import Family, trial
 from promotion.lineage import register_release
+from promotion.promote import plan_promotion, promote
 from promotion.release.arrays import to_npz
 from promotion.release.build import ReleaseParts, build_release
 from promotion.release.files import read_release
@@ -105,8 +106,6 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 @pytest.fixture
 def live(desk: Desk) -> Desk:
     """A desk whose signal has been promoted twice: release 1, then release 2 (live, weight 1)."""
-    from promotion.promote import plan_promotion, promote
-
     desk.put_policy_in_force()
     for slope in (1.0, 2.0):
         digest = desk.register(slope=slope)

@@ -16,6 +16,7 @@ def test_a_signature_verifies_for_its_data_and_signer_alone(tmp_path: Path) -> N
     assert not alice.principal("researcher").verifies(signature, b"date")
     assert not bob.principal("researcher").verifies(signature, b"data")
     assert not alice.principal("researcher").verifies("zz", b"data")
+    assert not alice.principal("researcher").verifies(signature.upper(), b"data")
 
 
 def test_keys_are_private(tmp_path: Path) -> None:

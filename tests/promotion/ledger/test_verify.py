@@ -12,21 +12,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from features.canonical import canonical_json
+from features.clock import SystemClock
 from promotion.errors import BrokenChain
+from promotion.identity import KeyStore
 from promotion.ledger.entry import read_entry
 from promotion.ledger.fold import fold
 from promotion.ledger.store import Head, SqliteLedger
 from promotion.ledger.verify import verify
+from promotion.rollout import Rollout, found_ledger
 
 Stored = list[tuple[int, bytes]]
 
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
-    from features.clock import SystemClock
-    from promotion.identity import KeyStore
-    from promotion.rollout import Rollout, found_ledger
-
     root = tmp_path_factory.mktemp("history")
     principals = {"alice": ("researcher", "approver"), "bob": ("validator", "approver")}
     with SqliteLedger(root / "ledger.db") as ledger:
