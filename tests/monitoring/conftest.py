@@ -1,0 +1,167 @@
+"""A small world: ten instruments that wander, a release whose scores know where to, and a monitor over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from features.calendars import open_calendar
+from features.clock import ReplayClock
+from monitoring.collector import Collector
+from monitoring.decisions import DecisionStore
+from monitoring.monitor import Monitor
+from monitoring.policy import Standing
+from monitoring.testing import MemoryActuator, ScriptedScorer
+from monitoring.thresholds import Yardstick
+from promotion.config import ActionPolicy, Construction, Costs, Limits, Signal
+from promotion.evidence.nulls import drift_nulls, sharpe_nulls
+from promotion.record import RingWriter
+
+NAMES = ("momentum", "volatility")
+UNIVERSE = tuple(f"S{i}" for i in range(10))
+A, B = "a" * 64, "b" * 64
+WINDOW = 5
+POLICY = ActionPolicy(
+    sharpe_window_sessions=WINDOW,
+    drift_window_sessions=WINDOW,
+    dwell_sessions=3,
+    grace_sessions=2,
+    cooldown_sessions=20,
+    false_cuts_per_year=0.5,
+)
+SIGNAL = Signal(
+    owner="research",
+    universe=UNIVERSE,
+    features=NAMES,
+    horizon_sessions=1,
+    calendar="XNYS",
+    latency_budget_us=1000,
+    limits=Limits(max_abs_score=10.0, max_scores_per_second=1000),
+    construction=Construction(max_weight=0.5),
+    costs=Costs(half_spread_bps=1.0, impact_coefficient=0.1, adv_assumed_usd=1e9, capital_usd=1e6),
+)
+CALENDAR = open_calendar("XNYS")
+FIRST = CALENDAR.session_index(np.datetime64("2015-01-05"))
+HOUR_NS = 3_600_000_000_000
+
+
+@pytest.fixture(scope="session")
+def yardstick() -> Yardstick:
+    generator = np.random.default_rng(1)
+    reference = generator.normal(size=(300, len(UNIVERSE), len(NAMES) + 1)).astype(np.float32)
+    drift = drift_nulls(reference, window_sessions=WINDOW, draws=20)
+    sharpe = sharpe_nulls(generator.normal(2e-3, 1e-2, 1000), window=WINDOW, draws=100)
+    return Yardstick.of([*NAMES, "score"], reference, drift, sharpe, POLICY)
+
+
+@dataclass
+class World:
+    """What happens outside the monitor, by session number; deterministic, so that it can be played again."""
+
+    skill: Callable[[str, int], float] = lambda release, session: 1.0
+    feature: Callable[[int, np.ndarray], np.ndarray] = lambda session, values: values
+    answers: Callable[[int], bool] = lambda session: True
+    outcomes: Callable[[int], bool] = lambda session: True
+    session: int = 0
+    moves: np.ndarray = field(default_factory=lambda: np.random.default_rng(2).normal(0, 0.01, (4000, 10)))
+    noise: np.ndarray = field(default_factory=lambda: np.random.default_rng(3).normal(0, 0.01, (4000, 10)))
+
+    def returns(self, session: int) -> np.ndarray | None:
+        return self.moves[session] if self.outcomes(session) else None
+
+    def scores(self, release: str) -> Sequence[float] | None:
+        """Scores of the session: they know the return that the decision will earn as far as `skill` says."""
+        if not self.answers(self.session):
+            return None
+        known = self.skill(release, self.session)
+        return list((known * self.moves[self.session + 2] + self.noise[self.session]) * 50)
+
+    def rows(self, session: int) -> np.ndarray:
+        """What the ring gets: a score and the features, an instrument a row."""
+        values = np.random.default_rng(1000 + session).normal(size=(len(UNIVERSE), 1 + len(NAMES)))
+        return self.feature(session, values).astype(np.float32)
+
+
+@dataclass
+class Desk:
+    """A monitor with everything it needs, made anew by `open` as after a start of the process."""
+
+    folder: Path
+    world: World
+    yardstick: Yardstick
+    policy: ActionPolicy = POLICY
+    ring: RingWriter | None = None
+    actuator: MemoryActuator = field(
+        default_factory=lambda: MemoryActuator(
+            Standing(generation=2, live=B, previous=A, weight=1.0, posture="NORMAL", frozen=False)
+        )
+    )
+
+    async def __aenter__(self) -> Desk:
+        self._stack = ExitStack()
+        path = self.folder / "0.ring"
+        self.ring = self._stack.enter_context(
+            RingWriter(path, feature_set_id="f" * 64, columns=NAMES, instruments=UNIVERSE)
+        )
+        self.store = self._stack.enter_context(DecisionStore(self.folder / "decisions.db"))
+        collector = self._stack.enter_context(Collector([path], NAMES))
+        self.clock = ReplayClock("replay")
+        self.monitor = Monitor(
+            "pair",
+            SIGNAL,
+            self.policy,
+            calendar=CALENDAR,
+            clock=self.clock,
+            scorer=ScriptedScorer(self.world.scores, lambda: self.actuator.state),
+            actuator=self.actuator,
+            store=self.store,
+            collector=collector,
+            yardsticks=lambda release: self.yardstick,
+            history=np.full((3, len(UNIVERSE)), 0.01),
+        )
+        await self.monitor.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def close_of(self, session: int) -> int:
+        return CALENDAR.close_at(FIRST + session)
+
+    async def play(self, session: int):  # type: ignore[no-untyped-def] # tests read the record's fields
+        self.world.session = session
+        close = self.close_of(session)
+        self.clock.advance_to(close + HOUR_NS)
+        self.write_rows(session)
+        return await self.monitor.session(close, self.world.returns(session))
+
+    def write_rows(self, session: int) -> None:
+        if self.ring is None or not self.world.answers(session):
+            return
+        rows = self.world.rows(session)
+        close = self.close_of(session)
+        self.ring.write(
+            scored_at_ns=close + HOUR_NS,
+            event_time_ns=np.full(len(UNIVERSE), close),
+            knowledge_time_ns=np.full(len(UNIVERSE), close + HOUR_NS),
+            instrument=np.arange(len(UNIVERSE)),
+            release=self.ring.release_index(self.actuator.state.live),
+            status=np.zeros(len(UNIVERSE), dtype=np.uint8),
+            score=rows[:, 0],
+            values=rows[:, 1:],
+        )
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, world: World, yardstick: Yardstick) -> Desk:
+    return Desk(tmp_path, world, yardstick)

@@ -1,0 +1,137 @@
+"""The monitor, session by session, over the real store, rings, books and policy; scorer and ledger are scripted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from monitoring.errors import BackwardSession, DoubledSession, LateDecision, OtherUniverse, RestatedOutcome
+
+B, A = "b" * 64, "a" * 64
+
+
+async def played(desk, sessions):  # type: ignore[no-untyped-def]
+    return [await desk.play(session) for session in sessions]
+
+
+async def test_a_skilled_release_is_left_alone(desk) -> None:  # type: ignore[no-untyped-def]
+    async with desk:
+        records = await played(desk, range(60))
+    assert not desk.actuator.taken
+    assert records[-1].rows == 10
+    assert records[-1].scored == 10
+    assert records[-1].missed == 0
+    assert sum(record.net for record in records[5:]) > 0.1
+    assert {verdict.rule for verdict in records[-1].verdicts} == {"desk", "calibrated"}
+
+
+async def test_a_release_that_lost_its_skill_is_cut_and_then_rolled_back(desk) -> None:  # type: ignore[no-untyped-def]
+    desk.world.skill = lambda release, session: 1.0 if release == A or session < 30 else -3.0
+    async with desk:
+        records = await played(desk, range(80))
+    actions = [(planned.action.kind, planned.action.after) for record in records for planned in record.actions]
+    assert actions == [("cut", "0.5"), ("rollback", A)]
+    assert desk.actuator.state.live == A
+    assert desk.actuator.state.weight == 0.5, "the cut stays until a person raises it"
+    (cut,) = (planned for record in records for planned in record.actions if planned.action.kind == "cut")
+    assert cut.done == "done: generation 3"
+    assert "sharpe of net return is -" in cut.action.reason
+    assert "calibrated threshold" in cut.action.reason
+
+
+async def test_a_feature_off_its_distribution_means_no_new_risk_and_the_operator_rearms(desk) -> None:  # type: ignore[no-untyped-def]
+    desk.world.feature = lambda session, values: values * ([1, 100, 1] if session >= 20 else 1)
+    async with desk:
+        records = await played(desk, range(28))
+        (planned,) = (planned for record in records for planned in record.actions)
+        assert (planned.action.kind, planned.action.after) == ("posture", "NO_NEW_RISK")
+        assert "momentum" in planned.action.reason
+        desk.world.feature = lambda session, values: values
+        desk.actuator.move(posture="NORMAL")
+        resumed = await played(desk, range(28, 50))
+    assert resumed[0].rearmed == {"input"}
+    assert not any(record.actions for record in resumed), "what the operator has seen does not count again"
+
+
+async def test_a_person_who_raises_the_weight_gives_the_release_a_fresh_window(desk) -> None:  # type: ignore[no-untyped-def]
+    desk.world.skill = lambda release, session: 1.0 if session < 30 or session > 40 else -3.0
+    async with desk:
+        records = await played(desk, range(30))
+        session = 30
+        while desk.actuator.state.weight == 1.0:
+            await desk.play(session)
+            session += 1
+        desk.actuator.move(weight=1.0)
+        records = await played(desk, range(session, session + 3))
+    assert records[0].rearmed == {"model"}
+    assert all(
+        verdict.state == "warming" for record in records for verdict in record.verdicts if verdict.fault == "model"
+    )
+
+
+@pytest.mark.parametrize("missing", ["answers", "outcomes"])
+async def test_silence_beyond_its_grace_is_a_breach(desk, missing: str) -> None:  # type: ignore[no-untyped-def]
+    setattr(desk.world, missing, lambda session: session < 10)
+    async with desk:
+        records = await played(desk, range(14))
+    assert [bool(record.actions) for record in records[9:]] == [False, False, False, True, False]
+    (planned,) = records[12].actions
+    assert planned.action.after == "NO_NEW_RISK"
+    assert "for 3 sessions, grace 2" in planned.action.reason
+
+
+async def test_a_monitor_that_was_away_beyond_its_grace_is_a_breach(desk) -> None:  # type: ignore[no-untyped-def]
+    async with desk:
+        await played(desk, range(10))
+        (record,) = await played(desk, [13])
+    assert "no monitor for 3 sessions, grace 2" in record.actions[0].action.reason
+
+
+async def test_a_weekend_is_no_silence(desk) -> None:  # type: ignore[no-untyped-def]
+    async with desk:
+        assert not any(record.actions for record in await played(desk, range(25)))
+
+
+async def test_refusals_by_name(desk) -> None:  # type: ignore[no-untyped-def]
+    async with desk:
+        await played(desk, range(5))
+        with pytest.raises(DoubledSession):
+            await desk.play(4)
+        with pytest.raises(RestatedOutcome):
+            await desk.monitor.session(desk.close_of(4), desk.world.moves[4] + 0.01)
+        with pytest.raises(BackwardSession):
+            await desk.monitor.session(desk.close_of(3), desk.world.moves[3])
+        with pytest.raises(OtherUniverse):
+            await desk.monitor.session(desk.close_of(5), np.zeros(3))
+        desk.clock.advance_to(desk.close_of(6))
+        with pytest.raises(LateDecision):
+            await desk.monitor.session(desk.close_of(5), desk.world.moves[5])
+        assert desk.monitor.last_session_ns == desk.close_of(4)
+
+
+async def test_a_session_that_failed_is_watched_as_if_it_had_not(desk, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
+    async with desk:
+        await played(desk, range(12))
+        desk.clock.advance_to(desk.close_of(12))
+        desk.world.session = 12
+        desk.write_rows(12)
+        with pytest.raises(OtherUniverse):
+            await desk.monitor.session(desk.close_of(12), np.zeros(3))
+        record = await desk.monitor.session(desk.close_of(12), desk.world.moves[12])
+        assert record.rows == 10
+        again = await desk.play(13)
+    undisturbed = type(desk)(tmp_path_factory.mktemp("other"), desk.world, desk.yardstick)
+    async with undisturbed:
+        assert (await played(undisturbed, range(14)))[-1].verdicts == again.verdicts
+
+
+async def test_both_rules_are_reported_and_the_one_in_force_acts(desk) -> None:  # type: ignore[no-untyped-def]
+    desk.world.skill = lambda release, session: 0.3
+    async with desk:
+        records = await played(desk, range(100))
+    alarms = [verdict for record in records for verdict in record.alarms]
+    assert {verdict.rule for verdict in alarms} >= {"desk"}
+    acted = [record for record in records if record.actions]
+    assert all(
+        any(verdict.rule == "calibrated" and verdict.breached for verdict in record.verdicts) for record in acted
+    )
