@@ -107,7 +107,7 @@ def _bound(threshold: Threshold) -> str:
 
 _WHAT_CHANGES_IT = {
     "observations": "a longer out-of-sample record would",
-    "turnover_daily": "slower trading would (more smoothing_sessions, a longer horizon)",
+    "turnover_daily": "slower trading (more smoothing_sessions, a longer horizon) would",
     "cost_bps_daily": "slower trading or less capital would",
     "max_drawdown": "less gross leverage or a steadier signal would",
     "max_drawdown_p05_one_year": "less gross leverage or a steadier signal would",

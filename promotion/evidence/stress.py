@@ -40,7 +40,11 @@ WINDOWS = (
 
 @dataclass(frozen=True, slots=True)
 class StressResult:
-    """One window: sessions inside it, compounded return, volatility a year (√252), maximum drawdown; NaN if none."""
+    """One window; NaN where it is not covered.
+
+    sessions: closes inside it; total_return, max_drawdown: compounded from its first close to its last;
+    annual_volatility: of its sessions' returns, × √252.
+    """
 
     window: Window
     coverage: Coverage
@@ -68,18 +72,18 @@ def stress(sessions_ns: Ints, returns: Floats, windows: tuple[Window, ...] = WIN
 def _inside(window: Window, sessions_ns: Ints, returns: Floats) -> StressResult:
     first, end = _day_ns(window.first), _day_ns(window.last) + _DAY_NS
     inside = returns[(sessions_ns >= first) & (sessions_ns < end)]
-    if not inside.size:
-        return StressResult(window, "not covered", 0, np.nan, np.nan, np.nan)
+    if inside.size < 3:
+        return StressResult(window, "not covered", inside.size, np.nan, np.nan, np.nan)
+    held = inside[1:]  # the return into the first close was earned before the window
     slack = _SLACK_DAYS * _DAY_NS
     whole = sessions_ns[0] < first + slack and sessions_ns[-1] >= end - slack
-    volatility = float(inside.std(ddof=1) * np.sqrt(252)) if inside.size > 1 else np.nan
     return StressResult(
         window,
         "covered" if whole else "partly covered",
         inside.size,
-        float(np.prod(1 + inside) - 1),
-        volatility,
-        max_drawdown(inside),
+        float(np.prod(1 + held) - 1),
+        float(inside.std(ddof=1) * np.sqrt(252)),
+        max_drawdown(held),
     )
 
 
