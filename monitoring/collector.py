@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitoring.errors import RingMismatch
+from monitoring.release import SCORE
 from promotion.record import INLINE, RingReader
 
 Records = npt.NDArray[Any]
@@ -47,10 +48,11 @@ class Collected:
 class Collector:
     """Reads one ring a worker. A context manager that owns the readers.
 
-    paths: the rings of one feature set; a ring that is not there yet is looked for again at every collection, and one
-    that its worker made anew is drained and then read from its start. Rows that came with a request are not the
-    feed's: they are passed over. Until `settle`, what was collected is collected again: a session that fails loses
-    nothing. RingMismatch when a ring is not of these columns.
+    paths: the rings of one feature set. columns: of the rows it gives: the features in their order, then SCORE.
+    A ring that is not there yet is looked for again at every collection, and one that its worker made anew is drained
+    and then read from its start. Rows that came with a request are not the feed's: they are passed over. Until
+    `settle`, what was collected is collected again: a session that fails loses nothing. RingMismatch when a ring is
+    not of these columns.
     """
 
     def __init__(self, paths: Sequence[Path], columns: Sequence[str]) -> None:
@@ -103,9 +105,10 @@ class Collector:
         return self._readers[path]
 
     def _check(self, reader: RingReader) -> None:
-        if reader.columns != self._columns:
+        found = (*reader.columns, SCORE)
+        if found != self._columns:
             raise RingMismatch(
-                f"{reader.path}: expected columns {', '.join(self._columns)}, found {', '.join(reader.columns)}; "
+                f"{reader.path}: expected columns {', '.join(self._columns)}, found {', '.join(found)}; "
                 "attach the ring of the release's feature set"
             )
 

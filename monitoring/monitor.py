@@ -111,6 +111,7 @@ class Monitor:
         self._collector = collector
         self._yardsticks = yardsticks
         self._history = np.empty((0, len(signal.universe))) if history is None else history
+        self._made: dict[str, Yardstick] = {}
         self._watches: dict[str, Watch] = {}
         self._silence = Silence()
         self._verdicts: tuple[Verdict, ...] = ()
@@ -130,6 +131,12 @@ class Monitor:
     def last_session_ns(self) -> int | None:
         """The close of the last session that was recorded; go on with the one after it."""
         return self._store.last_session_ns(self._name)
+
+    def yardstick(self, release: str) -> Yardstick:
+        """What `release` is measured against; it is made once."""
+        if release not in self._made:
+            self._made[release] = self._yardsticks(release)
+        return self._made[release]
 
     async def session(self, session_ns: int, returns: Floats | None) -> SessionRecord:
         """Watches one session at its decision clock.
@@ -278,7 +285,7 @@ class Monitor:
             start = self._store.run_start_ns(self._name, release)
             since = session_ns if start is None else start
             history = self._store.returns_before(self._name, since)
-            watch = Watch(self._signal, self._policy, self._yardsticks(release), history)
+            watch = Watch(self._signal, self._policy, self.yardstick(release), history)
             watch.replay(self._store.past(self._name, release, since))
             self._watches[release] = watch
         return self._watches[release]

@@ -16,6 +16,7 @@ from monitoring.collector import Collector
 from monitoring.decisions import DecisionStore
 from monitoring.monitor import Monitor
 from monitoring.policy import Standing
+from monitoring.release import SCORE
 from monitoring.testing import MemoryActuator, ScriptedScorer
 from monitoring.thresholds import Yardstick
 from promotion.config import ActionPolicy, Construction, Costs, Limits, Signal
@@ -56,7 +57,7 @@ def yardstick() -> Yardstick:
     reference = generator.normal(size=(300, len(UNIVERSE), len(NAMES) + 1)).astype(np.float32)
     drift = drift_nulls(reference, window_sessions=WINDOW, draws=20)
     sharpe = sharpe_nulls(generator.normal(2e-3, 1e-2, 1000), window=WINDOW, draws=100)
-    return Yardstick.of([*NAMES, "score"], reference, drift, sharpe, POLICY)
+    return Yardstick.of([*NAMES, SCORE], reference, drift, sharpe, POLICY)
 
 
 @dataclass
@@ -109,7 +110,7 @@ class Desk:
             RingWriter(path, feature_set_id="f" * 64, columns=NAMES, instruments=UNIVERSE)
         )
         self.store = self._stack.enter_context(DecisionStore(self.folder / "decisions.db"))
-        collector = self._stack.enter_context(Collector([path], NAMES))
+        collector = self._stack.enter_context(Collector([path], [*NAMES, SCORE]))
         self.clock = ReplayClock("replay")
         self.monitor = Monitor(
             "pair",
