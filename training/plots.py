@@ -41,31 +41,34 @@ SESSIONS_PER_YEAR = 252
 
 
 def equity(sessions_ns: NDArray[np.int64], net: Floats, gross: Floats) -> str:
-    """Growth of 1, log scale: net and before costs."""
+    """Growth of 1 with gains reinvested, log scale: net and before costs."""
 
     def draw(axes: Axes) -> None:
         axes.plot(_dates(sessions_ns), np.cumprod(1 + gross), color=MUTED, linewidth=1, label="before costs")
         axes.plot(_dates(sessions_ns), np.cumprod(1 + net), color=BLUE, linewidth=1.4, label="net of costs")
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%.1f"))
-        axes.yaxis.set_minor_formatter(mpl.ticker.FormatStrFormatter("%.1f"))
-        axes.set_ylabel("growth of 1 (log)")
+        form = mpl.ticker.FormatStrFormatter("%.1f" if np.ptp(np.cumprod(1 + gross)) > 1 else "%.2f")
+        axes.yaxis.set_major_formatter(form)
+        axes.yaxis.set_minor_formatter(form)
+        axes.set_ylabel("growth of 1, reinvested")
         axes.legend(loc="upper left")
 
     return _picture("equity", draw)
 
 
 def drawdown(sessions_ns: NDArray[np.int64], net: Floats, band: tuple[float, float]) -> str:
-    """Distance from the last high; `band`: the 5 % and 95 % quantiles of the bootstrapped maximum drawdown (≤ 0)."""
+    """Distance from the last high; `band`: the 5 % quantile and median of bootstrapped one-year maxima (≤ 0)."""
 
     def draw(axes: Axes) -> None:
         wealth = np.cumprod(1 + net)
         depth = wealth / np.maximum.accumulate(np.maximum(wealth, 1.0)) - 1
         low, high = (100 * edge for edge in band)
-        axes.axhspan(low, high, color=ORANGE, alpha=0.15, linewidth=0, label="bootstrapped maximum, 5 to 95 %")
+        label = "a year's deepest, bootstrapped: from the worst in twenty to the median"
+        if np.isfinite(low) and np.isfinite(high):
+            axes.axhspan(low, high, color=ORANGE, alpha=0.15, linewidth=0, label=label)
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
         axes.plot(_dates(sessions_ns), 100 * depth, color=BLUE, linewidth=1)
         axes.set_ylabel("drawdown, %")
-        axes.legend(loc="lower left")
 
     return _picture("drawdown", draw)
 
@@ -74,9 +77,6 @@ def rolling_sharpe(sessions_ns: NDArray[np.int64], net: Floats, window: int = SE
     """Annualised Sharpe of the last `window` sessions, with ± 2 standard errors of one window about the mean."""
 
     def draw(axes: Axes) -> None:
-        if len(net) < window:
-            axes.text(0.5, 0.5, f"fewer than {window} sessions", transform=axes.transAxes, ha="center")
-            return
         windows = np.lib.stride_tricks.sliding_window_view(net, window)
         deviation = windows.std(axis=1, ddof=1)
         ratio = windows.mean(axis=1) / np.where(deviation > 0, deviation, np.nan) * np.sqrt(SESSIONS_PER_YEAR)
@@ -87,7 +87,7 @@ def rolling_sharpe(sessions_ns: NDArray[np.int64], net: Floats, window: int = SE
         axes.axhline(0, color=INK, linewidth=0.8)
         axes.plot(_dates(sessions_ns)[window - 1 :], ratio, color=BLUE, linewidth=1.2)
         axes.set_ylabel(f"Sharpe, last {window} sessions")
-        axes.legend(loc="upper right")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
 
     return _picture("rolling", draw)
 
@@ -107,7 +107,15 @@ def monthly(sessions_ns: NDArray[np.int64], net: Floats) -> str:
         axes.imshow(table, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
         for row, column in zip(*np.nonzero(np.isfinite(table)), strict=True):
             shade = "white" if abs(table[row, column]) > 0.7 * limit else INK
-            axes.text(column, row, f"{table[row, column]:.1f}", ha="center", va="center", fontsize=7, color=shade)
+            axes.text(
+                column,
+                row,
+                f"{table[row, column] + 0.0:.1f}".replace("-0.0", "0.0"),
+                ha="center",
+                va="center",
+                fontsize=7,
+                color=shade,
+            )
         axes.set_xticks(range(12), MONTHS)
         axes.set_yticks(range(rows), [str(first + row) for row in range(rows)])
         axes.grid(visible=False)
@@ -127,10 +135,13 @@ def costs(sessions_ns: NDArray[np.int64], spread: Floats, impact: Floats, turnov
         axes.bar(distinct, means[0], color=BLUE, width=0.7, label="half-spread")
         axes.bar(distinct, means[1], bottom=means[0], color=ORANGE, width=0.7, label="market impact")
         axes.set_ylabel("cost, bp a day")
-        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-        axes.legend(loc="upper left")
+        axes.set_ylim(top=1.25 * max(map(sum, zip(*means, strict=True))))
+        axes.set_xlim(distinct[0] - 0.8, distinct[-1] + 0.8)
+        axes.set_xticks(distinct[:: 1 + len(distinct) // 12])
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, ncols=2)
         right = axes.twinx()
-        right.plot(distinct, traded, color=INK, marker="o", markersize=3, linewidth=1)
+        right.plot(distinct, traded, color=INK, marker="o", markersize=3, linewidth=1, label="turnover")
+        right.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
         right.set_ylabel("turnover, % of capital a day")
         right.set_ylim(bottom=0)
         right.grid(visible=False)
@@ -154,10 +165,11 @@ def trials(sharpes: Sequence[float], chosen: int, threshold: float) -> str:
         if np.isfinite(threshold):
             label = f"threshold after deflation: {threshold:.2f}"
             axes.axhline(threshold, color=RED, linestyle="--", linewidth=1.2, label=label)
+        axes.set_xlim(0.5, len(values) + 0.5)
         axes.set_xlabel("trial")
         axes.set_ylabel("net Sharpe, annualised")
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-        axes.legend(loc="best")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, ncols=4)
 
     return _picture("trials", draw)
 

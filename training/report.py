@@ -27,8 +27,20 @@ padding:.6rem .9rem;min-width:8.4rem}.tile b{display:block;font-size:1.35rem;fon
 font-size:.8rem}table{border-collapse:collapse;font-size:.86rem;margin:.4rem 0}td,th{padding:.22rem .7rem .22rem 0;
 text-align:left;vertical-align:top;border-bottom:1px solid #eef1f4}td.n{text-align:right;
 font-variant-numeric:tabular-nums;white-space:nowrap}code{font-size:.82rem;overflow-wrap:anywhere}
-svg{max-width:100%;height:auto}
+svg{width:100%;height:auto}
 """
+
+
+STRESS_COLUMNS = (
+    "name",
+    "first",
+    "last",
+    "coverage",
+    "sessions",
+    "total_return",
+    "annual_volatility",
+    "max_drawdown",
+)
 
 
 @dataclass(frozen=True)
@@ -90,8 +102,8 @@ def _head(inputs: ReportInputs) -> str:
 def _tiles(evidence: Evidence) -> str:
     shown = (
         ("sharpe_annual", "net Sharpe, annualised", _plain, "sharpe_annual_standard_error"),
-        ("dsr_published", "deflated Sharpe (2014)", _plain, None),
-        ("psr_2012", "probabilistic Sharpe (2012)", _plain, None),
+        ("dsr_published", "deflated Sharpe (2014)", _probability, None),
+        ("psr_2012", "probabilistic Sharpe (2012)", _probability, None),
         ("max_drawdown", "maximum drawdown", _percent, None),
         ("return_annual", "net return a year", _percent, None),
         ("turnover_daily", "turnover a day", _percent, None),
@@ -114,9 +126,15 @@ def _performance(inputs: ReportInputs) -> str:
     return (
         _section("Out of sample, net of costs", plots.equity(sessions, net, gross))
         + _section("Drawdown", plots.drawdown(sessions, net, (band[0], band[1])))
-        + _section("Rolling Sharpe", plots.rolling_sharpe(sessions, net))
+        + _rolling(sessions, net)
         + _section("Months, %", plots.monthly(sessions, net))
     )
+
+
+def _rolling(sessions_ns: NDArray[np.int64], net: NDArray[np.float64]) -> str:
+    if len(net) < 2 * plots.SESSIONS_PER_YEAR:
+        return _section("Rolling Sharpe", "<p>Not drawn: fewer than two years of sessions.</p>")
+    return _section("Rolling Sharpe", plots.rolling_sharpe(sessions_ns, net))
 
 
 def _costs(inputs: ReportInputs) -> str:
@@ -143,17 +161,28 @@ def _trials(inputs: ReportInputs) -> str:
         "counted for this label, universe and data, crashed ones too. The dashed line is what the best of so many "
         "models without skill exceeds one time in twenty.</p>"
     )
+    lead += _baseline_note(inputs)
     picture = plots.trials(sharpes, inputs.chosen, inputs.deflated_sharpe_annual)
     shown = rows if len(rows) <= 12 else [row for row in rows if row[3]]
     return _section("Trials", lead + picture + _table(("", "candidate", "net Sharpe", ""), shown))
 
 
-def _stress(evidence: Evidence) -> str:
-    if not evidence.stress:
+def _baseline_note(inputs: ReportInputs) -> str:
+    """The baseline is named where it did better: a model that does not beat a line has to be looked at."""
+    sharpes = [float(trial["sharpe_annual"]) for trial in inputs.trials if trial["candidate"].get("baseline")]
+    best = max((one for one in sharpes if math.isfinite(one)), default=math.nan)
+    chosen = float(inputs.trials[inputs.chosen]["sharpe_annual"])
+    if not best > chosen:
         return ""
-    names = tuple(evidence.stress[0])
-    rows = [tuple(_shown(row[name]) for name in names) for row in evidence.stress]
-    return _section("Stress windows", _table(tuple(name.replace("_", " ") for name in names), rows))
+    return (
+        f'<p class="note"><b>The baseline did better:</b> a net Sharpe of {best:.2f} against {chosen:.2f}. The chosen '
+        f"model's standard error is {inputs.evidence.metrics.get('sharpe_annual_standard_error', math.nan):.2f}.</p>"
+    )
+
+
+def _stress(evidence: Evidence) -> str:
+    rows = [tuple(_shown(name, row[name]) for name in STRESS_COLUMNS) for row in evidence.stress]
+    return _section("Stress windows", _table(tuple(name.replace("_", " ") for name in STRESS_COLUMNS), rows))
 
 
 def _metrics(evidence: Evidence) -> str:
@@ -193,8 +222,15 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    numeric = text[:1].isdigit() or (text[:1] in "-−" and text[1:2].isdigit())
-    return f'<td class="n">{text}</td>' if numeric else f"<td>{html.escape(text)}</td>"
+    return f'<td class="n">{text}</td>' if _is_number(text) else f"<td>{html.escape(text)}</td>"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.removesuffix(" %"))
+    except ValueError:
+        return False
+    return True
 
 
 def _candidate(candidate: Mapping[str, Any]) -> str:
@@ -208,16 +244,20 @@ def _trial_result(trial: Mapping[str, Any]) -> str:
     return f"{float(trial['sharpe_annual']):.2f}" if trial["outcome"] == "finished" else str(trial["outcome"])
 
 
-def _shown(value: str) -> str:
-    try:
-        number = float(value)
-    except ValueError:
+def _shown(name: str, value: str) -> str:
+    if not _is_number(value):
         return value
-    return f"{number:.4g}" if math.isfinite(number) else "—"
+    if not math.isfinite(float(value)):
+        return "—"
+    return value if name == "sessions" else _percent(float(value))
 
 
 def _plain(value: float) -> str:
     return f"{value:.2f}"
+
+
+def _probability(value: float) -> str:
+    return f"{value:.3f}" if value < 0.9995 else "&gt; 0.999"
 
 
 def _percent(value: float) -> str:
