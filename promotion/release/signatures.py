@@ -39,7 +39,7 @@ def sign_release(signer: Signer, part: Part, manifest: Manifest) -> bytes:
         public_key=signer.public_key,
         signature=signer.sign(_message(part, signer.name, manifest)),
     )
-    return canonical_json(msgspec.to_builtins(signature))
+    return _body(signature)
 
 
 def check_signatures(manifest: Manifest, files: Mapping[str, bytes], principals: Mapping[str, Principal]) -> None:
@@ -66,6 +66,8 @@ def _check_part(
         signature = msgspec.json.decode(files[path], type=Signature)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SignatureRefused(f"{path}: expected a signature file, found: {error}") from error
+    if _body(signature) != files[path]:
+        raise SignatureRefused(f"{path}: expected canonical JSON, found other bytes of the same content")
     if (signature.part, signature.principal) != (part, name):
         raise SignatureRefused(
             f"{path}: expected {name} as {part}, found {signature.principal} as {signature.part}; "
@@ -74,9 +76,15 @@ def _check_part(
     principal = principals.get(name)
     if principal is None or _ROLE[part] not in principal.held:
         raise SignatureRefused(f"{path}: expected {name} to be a {_ROLE[part]} of this ledger, found none")
+    if signature.public_key != principal.public_key:
+        raise SignatureRefused(f"{path}: expected the key that the ledger has for {name}, found another")
     if not principal.verifies(signature.signature, _message(part, name, manifest)):
         raise SignatureRefused(f"{path}: expected {name}'s signature over {manifest.digest[:12]}, found another")
     return principal
+
+
+def _body(signature: Signature) -> bytes:
+    return canonical_json(msgspec.to_builtins(signature))
 
 
 def _message(part: Part, name: str, manifest: Manifest) -> bytes:
