@@ -1,4 +1,4 @@
-"""Commands that move a signal, each by one signed entry: `promote`, `approve`, `rollback`, `weight`, `halt`, `resume`."""
+"""Commands that move a signal by one signed entry: `promote`, `approve`, `rollback`, `weight`, `halt`, `resume`."""
 
 from __future__ import annotations
 
