@@ -16,6 +16,7 @@
     │   ├── DeadlinePassed      the caller's deadline passed first: allow more time
     │   └── CallCancelled       the caller went away
     ├── Overloaded              more rows wait than this worker can score in time: back off, then repeat
+    │   └── TooManyScores       more scores a second than the release's limits allow: ask less often
     ├── ModelFailed             the model's runtime raised: look at the worker's log, roll back
     ├── GenerationBehind        the ledger does not hold the generation that the caller expects
     ├── PushRefused             no row of the push could be looked at
@@ -94,6 +95,10 @@ class CallCancelled(CallEnded):
 
 class Overloaded(ServingError):
     """More rows wait than this worker can score in time."""
+
+
+class TooManyScores(Overloaded):
+    """More scores a second than the release's limits allow."""
 
 
 class ModelFailed(ServingError):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
 
 from serving.errors import ScorerFailed, WorkerFailed
 from serving.pipe import Ack, Message, Setup
@@ -29,6 +31,7 @@ class Fleet:
         self._setups = setups
         self._knowledge = knowledge
         self._closing = asyncio.Event()
+        self._keepers: list[asyncio.Task[None]] = []
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -51,21 +54,21 @@ class Fleet:
             raise WorkerFailed("expected a live worker, found none; they are being restarted: repeat in a moment")
         return acks
 
-    async def start(self, tasks: asyncio.TaskGroup) -> None:
+    async def start(self) -> None:
         """Starts every worker. Raises what kept one from starting."""
-        started = [asyncio.get_running_loop().create_future() for _ in self._setups]
-        for worker, ready in enumerate(started):
-            tasks.create_task(self._keep(worker, ready))
-        for failure in await asyncio.gather(*started):
-            if failure is not None:
-                raise failure
+        starts = [asyncio.get_running_loop().create_future() for _ in self._setups]
+        self._keepers = [asyncio.create_task(self._keep(worker, started)) for worker, started in enumerate(starts)]
+        for outcome in await asyncio.gather(*starts, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
 
-    def close(self) -> None:
-        """Lets every worker drain and starts none again."""
+    async def close(self) -> None:
+        """Lets every worker drain and starts none again; ends when all are gone."""
         self._closing.set()
+        await asyncio.gather(*self._keepers)
 
-    async def _keep(self, worker: int, ready: asyncio.Future[ScorerFailed | None]) -> None:
-        """Keeps worker number `worker` alive until the fleet closes."""
+    async def _keep(self, worker: int, started: asyncio.Future[None]) -> None:
+        """Keeps worker number `worker` alive until the fleet closes; `started` tells how its first start went."""
         setup, failures = self._setups[worker], 0
         while not self._closing.is_set():
             try:
@@ -73,21 +76,26 @@ class Fleet:
                     setup = _at(setup, link.address)
                     await self._bring_up(worker, link)
                     failures = 0
-                    if not ready.done():
-                        ready.set_result(None)
+                    _settle(started, None)
                     await self._until_gone(link)
-                    self.links.pop(worker, None)
             except ScorerFailed as error:
-                self.links.pop(worker, None)
-                if not ready.done():
-                    ready.set_result(error)
-                    return
                 LOG.error("worker %d: %s", worker, error)
-            if not self._closing.is_set():
-                self.restarts[worker] += 1
-                LOG.warning("worker %d ended; starting it again", worker)
-                await self._pause(_RESTART_SECONDS[min(failures, len(_RESTART_SECONDS) - 1)])
-                failures += 1
+                if _settle(started, error):
+                    return
+            finally:
+                self.links.pop(worker, None)
+                _settle(started, WorkerFailed(f"worker {worker}: expected it to start, found it cut short"))
+            await self._before_restart(worker, failures)
+            failures += 1
+
+    async def _before_restart(self, worker: int, failures: int) -> None:
+        if self._closing.is_set():
+            return
+        self.restarts[worker] += 1
+        LOG.warning("worker %d ended; starting it again", worker)
+        with suppress(TimeoutError):
+            pause = _RESTART_SECONDS[min(failures, len(_RESTART_SECONDS) - 1)]
+            await asyncio.wait_for(self._closing.wait(), pause)
 
     async def _bring_up(self, worker: int, link: WorkerLink) -> None:
         """Tells a new worker all that is known; from the same turn of the loop on it hears what the others hear."""
@@ -103,26 +111,29 @@ class Fleet:
         gone.cancel()
         closing.cancel()
 
-    async def _pause(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._closing.wait(), seconds)
-        except TimeoutError:
-            return
-
 
 @asynccontextmanager
 async def open_fleet(setups: Sequence[Setup], knowledge: Knowledge) -> AsyncIterator[Fleet]:
     """The workers of `setups`, all listening. They are drained and gone when the block is left."""
     fleet = Fleet(setups, knowledge)
-    async with asyncio.TaskGroup() as tasks:
-        try:
-            await fleet.start(tasks)
-            yield fleet
-        finally:
-            fleet.close()
+    try:
+        await fleet.start()
+        yield fleet
+    finally:
+        await fleet.close()
 
 
 def _at(setup: Setup, address: str) -> Setup:
     """`setup` with the port that the worker got: it comes back at the same address."""
-    values = {field: getattr(setup, field) for field in Setup.__struct_fields__}
-    return Setup(**(values | {"port": int(address.rpartition(":")[2])}))
+    return msgspec.structs.replace(setup, port=int(address.rpartition(":")[2]))
+
+
+def _settle(started: asyncio.Future[None], error: ScorerFailed | None) -> bool:
+    """Says once how a worker's first start went; whether this was that once."""
+    if started.done():
+        return False
+    if error is None:
+        started.set_result(None)
+    else:
+        started.set_exception(error)
+    return True

@@ -1,7 +1,8 @@
 """What supervisor and worker say to each other, over a socket pair: length-prefixed MessagePack, checked both ways.
 
-The supervisor speaks in `Order`s and the worker answers each with one `Ack` of the same number, in order. The worker
-speaks first, with `Ready`. Each side learns of the other's death by the end of the stream.
+The supervisor speaks in `Order`s, each with a number, and the worker answers each with one `Ack` of that number, when
+it has carried it out. `Setup` is number 0; `Ready` answers it. Each side learns of the other's death by the end of the
+stream.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from serving.feature_table import Refusal
 from serving.routes import Posture
 from serving.statistics import WorkerStatistics
 
-_LENGTH = struct.Struct("<I")
+_HEAD = struct.Struct("<IQ")  # bytes that follow, number of the order
 MAX_FRAME_BYTES = 256 * 2**20
 T = TypeVar("T")
 
@@ -121,19 +122,19 @@ class Pipe:
         self._reader = reader
         self._writer = writer
 
-    def send(self, message: Message) -> None:
+    def send(self, number: int, message: Message) -> None:
         """Writes `message`; it leaves with this turn of the loop. PipeBroken when the other side is gone."""
         if self._writer.is_closing():
             raise PipeBroken("expected the other process at the end of the pipe, found it gone")
         body = _ENCODER.encode(message)
-        self._writer.write(_LENGTH.pack(len(body)) + body)
+        self._writer.write(_HEAD.pack(len(body), number) + body)
 
-    async def order(self) -> Order:
-        """The next order. PipeBroken at the end of the stream."""
+    async def order(self) -> tuple[int, Order]:
+        """The next order and its number. PipeBroken at the end of the stream."""
         return await self._next(_ORDERS)
 
-    async def reply(self) -> Reply:
-        """The next reply. PipeBroken at the end of the stream."""
+    async def reply(self) -> tuple[int, Reply]:
+        """The next reply and its order's number. PipeBroken at the end of the stream."""
         return await self._next(_REPLIES)
 
     async def flush(self) -> None:
@@ -144,12 +145,12 @@ class Pipe:
         """Closes this end."""
         self._writer.close()
 
-    async def _next(self, decoder: msgspec.msgpack.Decoder[T]) -> T:
+    async def _next(self, decoder: msgspec.msgpack.Decoder[T]) -> tuple[int, T]:
         try:
-            (length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
+            length, number = _HEAD.unpack(await self._reader.readexactly(_HEAD.size))
             if length > MAX_FRAME_BYTES:
                 raise PipeBroken(f"pipe: expected a frame of at most {MAX_FRAME_BYTES} bytes, found {length}")
-            return decoder.decode(await self._reader.readexactly(length))
+            return number, decoder.decode(await self._reader.readexactly(length))
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise PipeBroken("expected the other process at the end of the pipe, found it gone") from error
         except msgspec.DecodeError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
@@ -10,11 +10,9 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from features.clock import Clock
 from promotion.home import Home
 from promotion.record import INLINE, RingWriter
-from serving.feature_table import Rows
-from serving.routes import Route
+from serving.feature_table import FeatureTables, Rows
 from serving.runtime.backend import Model
 
 Float32s = npt.NDArray[np.float32]
@@ -24,26 +22,29 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class Ring:
-    """The ring of one feature set, with the names its header gives instruments."""
+    """The ring of one feature set. slots: the table's, of the instruments that its header names."""
 
-    def __init__(self, writer: RingWriter, places: Iterable[int]) -> None:
-        slots = list(places)
+    def __init__(self, writer: RingWriter, slots: Int64s) -> None:
         self.writer = writer
-        self.instrument_of: Int32s = np.full(max(slots, default=-1) + 1, INLINE, np.int32)
-        self.instrument_of[slots] = np.arange(len(slots), dtype=np.int32)
+        self._index_of: Int32s = np.full(int(slots.max(initial=-1)) + 1, INLINE, np.int32)
+        self._index_of[slots] = np.arange(len(slots), dtype=np.int32)
 
     def instruments(self, slots: Int64s) -> Int32s:
         """The header's index of the instruments at table `slots`."""
-        return self.instrument_of[slots]
+        return self._index_of[slots]
 
 
 class RingRecorder:
-    """One worker's rings. Owned by a `with`; a ring is made when a release of its feature set is first served."""
+    """One worker's rings. Owned by a `with`; a ring is made when a release of its feature set is first served.
 
-    def __init__(self, home: Home, worker: int, clock: Clock) -> None:
+    instruments: what the rings' headers name: every signal's universe.
+    """
+
+    def __init__(self, home: Home, worker: int, tables: FeatureTables, instruments: Iterable[str]) -> None:
         self._home = home
         self._worker = worker
-        self._clock = clock
+        self._tables = tables
+        self._instruments = tuple(dict.fromkeys(instruments))
         self._rings: dict[bytes, Ring] = {}
         self._open = ExitStack()
 
@@ -56,11 +57,12 @@ class RingRecorder:
         self._rings.clear()
         self._open.close()
 
-    def prepare(self, routes: Iterable[Route]) -> None:
-        """Makes the rings that `routes` need. RingError when one cannot be made."""
-        for route in routes:
-            for model in route.models.values():
-                self._ring(model, route.places[model.feature_set_id]).writer.release_index(model.digest)
+    def prepare(self, models: Iterable[Model]) -> None:
+        """Makes the rings that `models` need. RingError when one cannot be made."""
+        for model in models:
+            if model.feature_set_id not in self._rings:
+                self._rings[model.feature_set_id] = self._make(model)
+            self._rings[model.feature_set_id].writer.release_index(model.digest)
 
     def record(
         self, model: Model, slots: Int64s | None, rows: Rows | Float32s, scores: Float32s, status: Bytes
@@ -69,7 +71,7 @@ class RingRecorder:
         ring = self._rings[model.feature_set_id]
         table = rows if isinstance(rows, Rows) else None
         ring.writer.write(
-            scored_at_ns=self._clock.now_ns(),
+            scored_at_ns=self._tables.clock.now_ns(),
             event_time_ns=0 if table is None else table.event_times_ns,
             knowledge_time_ns=0 if table is None else table.knowledge_times_ns,
             instrument=INLINE if slots is None else ring.instruments(slots),
@@ -79,17 +81,13 @@ class RingRecorder:
             values=rows.values if isinstance(rows, Rows) else rows,
         )
 
-    def _ring(self, model: Model, places: Mapping[str, int]) -> Ring:
-        ring = self._rings.get(model.feature_set_id)
-        if ring is None:
-            feature_set_id = model.feature_set_id.hex()
-            writer = self._open.enter_context(
-                RingWriter(
-                    self._home.ring(self._worker, feature_set_id),
-                    feature_set_id=feature_set_id,
-                    columns=model.features,
-                    instruments=tuple(places),
-                )
-            )
-            ring = self._rings[model.feature_set_id] = Ring(writer, places.values())
-        return ring
+    def _make(self, model: Model) -> Ring:
+        feature_set_id = model.feature_set_id.hex()
+        writer = RingWriter(
+            self._home.ring(self._worker, feature_set_id),
+            feature_set_id=feature_set_id,
+            columns=model.features,
+            instruments=self._instruments,
+        )
+        table = self._tables.table(model.feature_set_id, model.columns)
+        return Ring(self._open.enter_context(writer), table.slots(self._instruments))

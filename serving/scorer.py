@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protos.signalbox.v1 import scorer_pb2
-from serving.errors import DeadlinePassed, Draining, NoLiveRelease, ServingError, UnknownSignal
+from serving.errors import DeadlinePassed, Draining, NoLiveRelease, ServingError, TooManyScores, UnknownSignal
 from serving.feature_table import FeatureTables, Rows
 from serving.routes import Route
 from serving.runtime.backend import Model
@@ -101,6 +101,7 @@ class Scorer:
     def swap(self, routes: Mapping[str, Route]) -> None:
         """Serves `routes` from now on; subscribers get what changed."""
         self.routes = MappingProxyType(dict(routes))
+        self.counts.swaps += 1
         self._wake()
 
     def rows_changed(self) -> None:
@@ -188,6 +189,11 @@ class Scorer:
         return self._submit(Job(model, rows.values[missing], done, call.deadline_ns))
 
     def _submit(self, job: Job) -> Job:
+        if not job.model.allowance.take(len(job.rows), self._monotonic_ns()):
+            raise TooManyScores(
+                f"release {job.model.digest[:12]}: expected at most {job.model.allowance.per_second:.0f} new scores a "
+                f"second in a worker, found {len(job.rows)} more; ask less often, or raise the limit in a new release"
+            )
         self.engine.submit(job)
         return job
 

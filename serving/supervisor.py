@@ -38,7 +38,7 @@ LOG = logging.getLogger("signalbox.supervisor")
 
 POLL_SECONDS = 1.0
 GRACE_SECONDS = 5.0
-MAX_BATCH_ROWS = 65_536
+MAX_BATCH_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Supervisor:
         self._assignment = assignment
         self._book = book
         self._fleet: Fleet | None = None
-        self._turn = asyncio.Lock()  # one change of assignment at a time, in the order of the ledger
+        self._reading = asyncio.Lock()  # one look at the ledger at a time; a halt waits for none
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -97,27 +97,29 @@ class Supervisor:
         """What a worker that starts is told: rows first, so that it never serves a release without them."""
         return (Push(rows=self._book.newest()), self._assignment.order())
 
-    async def follow(self) -> None:
-        """Reads the ledger and has every worker serve what it says. LedgerUnreadable or BrokenChain, noted too."""
-        async with self._turn:
-            await self._assignment.take(await self._read())
-            await self._assign()
-
     async def sync(self, signal: str = "", generation: int = 0) -> tuple[tuple[Served, ...], int]:
         """Follows the ledger now. Returns the signals as served and the number of workers that acknowledged.
 
-        GenerationBehind when the ledger does not hold generation `generation` of `signal`.
+        GenerationBehind when the ledger does not hold generation `generation` of `signal` ("" = of any),
+        LedgerUnreadable or BrokenChain when it cannot be followed: then what was known is served on.
         """
-        async with self._turn:
+        async with self._reading:
             await self._assignment.take(await self._read())
-            workers = await self._assign()
-        reached = {each.signal: each.generation for each in self._assignment.signals()}
-        if generation > reached.get(signal, 0) if signal else generation > max(reached.values(), default=0):
+        workers = await self.assign()
+        signals = self._assignment.signals()
+        reached = max((each.generation for each in signals if signal in (EVERY, each.signal)), default=0)
+        if generation > reached:
             raise GenerationBehind(
-                f"{signal or 'any signal'}: expected generation {generation} in the ledger, found "
-                f"{reached.get(signal, 0) if signal else max(reached.values(), default=0)}; commit it first"
+                f"{signal or 'any signal'}: expected generation {generation} in the ledger, found {reached}; "
+                "commit it first"
             )
-        return self._assignment.signals(), workers
+        return signals, workers
+
+    async def assign(self) -> int:
+        """Has every worker serve what is known now; returns how many acknowledged. No look at the ledger."""
+        acks = await self.fleet.broadcast(self._assignment.order())
+        self._assignment.note({signal: why for ack in acks.values() for signal, why in ack.failures.items()})
+        return len(acks)
 
     async def push(self, batch: Sequence[bytes]) -> Taken:
         """Takes a batch of feature rows; returns once they are readable in every live worker."""
@@ -133,15 +135,13 @@ class Supervisor:
     async def halt(self, signal: str, reason: str) -> tuple[str, ...]:
         """Latches a halt of `signal`, "" for all, and returns what is halted once every worker refuses it."""
         self._assignment.latch(signal, reason)
-        async with self._turn:
-            await self._assign()
+        await self.assign()
         return self._named(signal)
 
     async def resume(self, signal: str) -> tuple[str, ...]:
         """Takes a latched halt back; what the ledger halted stays halted."""
         self._assignment.unlatch(signal)
-        async with self._turn:
-            await self._assign()
+        await self.assign()
         return self._named(signal)
 
     async def view(self) -> ScorerView:
@@ -164,7 +164,7 @@ class Supervisor:
             try:
                 state = await self._read()
                 if state.sequence != self._assignment.sequence:
-                    await self.follow()
+                    await self.sync()
             except PromotionError as error:
                 LOG.error("the ledger is not followed, what was known is served on: %s", error)
 
@@ -174,11 +174,6 @@ class Supervisor:
         except (LedgerUnreadable, BrokenChain) as error:
             self._assignment.ledger_error = str(error)
             raise
-
-    async def _assign(self) -> int:
-        acks = await self.fleet.broadcast(self._assignment.order())
-        self._assignment.note({signal: why for ack in acks.values() for signal, why in ack.failures.items()})
-        return len(acks)
 
     def _named(self, signal: str) -> tuple[str, ...]:
         return tuple(each.signal for each in self._assignment.signals() if signal in (EVERY, each.signal))
@@ -216,6 +211,7 @@ async def serve(
         supervisor.control = plane.address
         fleet = await owned.enter_async_context(open_fleet(setups, supervisor.knowledge))
         supervisor.attach(fleet)
+        await supervisor.assign()
         await plane.open_for_calls()
         polling = asyncio.create_task(supervisor.poll())
         owned.callback(polling.cancel)

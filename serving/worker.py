@@ -13,8 +13,8 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import uvloop
@@ -24,10 +24,11 @@ from features.errors import RowError
 from promotion.config import Environment
 from promotion.errors import PromotionError
 from promotion.home import Home
+from promotion.identity import Principal
 from serving.errors import PipeBroken, ScorerFailed
-from serving.feature_table import FeatureTables
+from serving.feature_table import FeatureTables, Refusal
 from serving.kill import KillSwitch, kill_socket
-from serving.pipe import Ack, Ask, Assign, Drain, Order, Pipe, Push, Ready, Served, Setup, open_pipe, principals
+from serving.pipe import Ack, Ask, Assign, Drain, Pipe, Push, Ready, Served, Setup, open_pipe, principals
 from serving.recorder import RingRecorder
 from serving.routes import Route, wanted_releases
 from serving.row_keys import read_row_keys
@@ -40,6 +41,8 @@ from serving.transport_grpcio import GrpcioTransport, grpcio_transport
 
 LOG = logging.getLogger("signalbox.worker")
 
+_SLICE_ROWS = 64  # rows taken before other work gets its turn: about half a millisecond
+
 
 class Worker:
     """Carries out a supervisor's orders. Owned by `open_worker`."""
@@ -51,81 +54,81 @@ class Worker:
         self._home = home
         self._recorder = recorder
         self._models: dict[str, Model] = {}
+        self._refused: dict[str, str] = {}  # releases that could not be loaded, and why
         self._ordered: tuple[Served, ...] = ()
-        self._failures: dict[str, str] = {}
+        self._loading = asyncio.Lock()
         self._transport: GrpcioTransport | None = None
 
     def attach(self, transport: GrpcioTransport) -> None:
         """The transport whose health says what is served."""
         self._transport = transport
 
-    async def carry_out(self, order: Order) -> Ack:
-        """Does what `order` says and says what came of it."""
-        match order:
-            case Assign():
-                return await self._assign(order)
-            case Push():
-                return self._push(order)
-            case Ask():
-                return Ack(statistics=statistics(self.scorer.counts, self.scorer.engine.counts))
-            case _:
-                return Ack()
-
-    def _push(self, order: Push) -> Ack:
-        taken = self.scorer.tables.take(order.rows)
-        self.scorer.counts.rows_pushed += taken.accepted
-        self.scorer.counts.rows_refused += len(taken.refused)
-        if taken.accepted:
+    async def push(self, order: Push) -> Ack:
+        """Takes rows in slices, so that requests are answered in between."""
+        accepted, refused = 0, []
+        for start in range(0, len(order.rows), _SLICE_ROWS):
+            taken = self.scorer.tables.take(order.rows[start : start + _SLICE_ROWS])
+            accepted += taken.accepted
+            refused += [Refusal(start + each.index, each.reason) for each in taken.refused]
+            if start + _SLICE_ROWS < len(order.rows):
+                await asyncio.sleep(0)
+        self.scorer.counts.rows_pushed += accepted
+        self.scorer.counts.rows_refused += len(refused)
+        if accepted:
             self.scorer.rows_changed()
-        return Ack(accepted=taken.accepted, refused=taken.refused)
+        return Ack(accepted=accepted, refused=tuple(refused))
 
-    async def _assign(self, order: Assign) -> Ack:
-        """Halts at once whatever is to be halted, loads what is missing, then swaps all routes in one assignment."""
+    def assign_at_once(self, order: Assign) -> None:
+        """Serves `order` as far as that needs no release that is not loaded: a halt or a cut waits for nothing."""
         self._ordered = order.signals
-        self._halt_now()
-        known = principals(order.principals)
-        wanted = tuple(dict.fromkeys(digest for each in order.signals for digest in wanted_releases(each)))
-        refusals: dict[str, str] = {}
-        for digest in wanted:
-            if digest not in self._models:
-                try:
-                    self._models[digest] = await asyncio.to_thread(
-                        load, self._home, digest, environment=self.setup.environment, principals=known
-                    )
-                except PromotionError as error:
-                    refusals[digest] = str(error)
-                    LOG.error("release %s is not served: %s", digest[:12], error)
-        self._failures = {s.signal: refusals[s.live] for s in order.signals if s.live in refusals}
+        self._refused.clear()
         self._rebuild()
-        self._let_go(wanted)
-        await self._say_health()
-        gc.collect()
-        gc.freeze()  # what is loaded now stays: the collector need not look at it again
-        return Ack(failures=dict(self._failures))
 
-    def _halt_now(self) -> None:
-        halted = {each.signal: each for each in self._ordered if each.posture == "HALTED"}
-        if halted:
-            kept = {name: route for name, route in self.scorer.routes.items() if name not in halted}
-            self.scorer.swap(kept | {name: self._route(each) for name, each in halted.items()})
+    async def assign(self, order: Assign) -> Ack:
+        """Loads what the newest order is missing, then serves it. Other calls are answered meanwhile."""
+        known = principals(order.principals)
+        async with self._loading:
+            for digest in self._wanted():
+                if digest not in self._models:
+                    await self._load(digest, known)
+            self._rebuild()
+            self._let_go()
+            await self._say_health()
+            gc.collect()
+            gc.freeze()  # what is loaded now stays: the collector need not look at it again
+        return Ack(failures=self._failures())
+
+    def statistics(self) -> Ack:
+        """What was done so far."""
+        return Ack(statistics=statistics(self.scorer.counts, self.scorer.engine.counts))
+
+    async def _load(self, digest: str, known: Mapping[str, Principal]) -> None:
+        environment = self.setup.environment
+        try:
+            model = await asyncio.to_thread(load, self._home, digest, environment=environment, principals=known)
+            self.scorer.tables.table(model.feature_set_id, model.columns)
+            self._recorder.prepare([model])
+        except (PromotionError, RowError) as error:
+            self._refused[digest] = str(error)
+            LOG.error("release %s is not served: %s", digest[:12], error)
+        else:
+            self._models[digest] = model
 
     def _rebuild(self) -> None:
-        routes = {each.signal: self._route(each) for each in self._ordered}
-        self._recorder.prepare(routes.values())
-        self.scorer.swap(routes)
-        self.scorer.counts.swaps += 1
+        """Every route anew, in one assignment."""
+        self.scorer.swap({each.signal: self._route(each) for each in self._ordered})
 
     def _route(self, served: Served) -> Route:
-        universe = self.setup.universes.get(served.signal, ())
+        """What `served` is to be; while its release is being loaded, what it was before."""
+        reason = self.switch.reason(served.signal) or self._refused.get(served.live or "", "") or served.reason
+        before = self.scorer.routes.get(served.signal)
+        loading = not (reason or served.posture == "HALTED" or served.live is None or served.live in self._models)
+        if loading and before is not None:
+            return before
+        if loading:
+            reason = "its release is being loaded"
         models = {digest: self._models[digest] for digest in wanted_releases(served) if digest in self._models}
-        reason = self.switch.reason(served.signal) or self._failures.get(served.signal, "") or served.reason
-        places: dict[bytes, dict[str, int]] = {}
-        try:
-            for model in models.values():
-                table = self.scorer.tables.table(model.feature_set_id, model.columns)
-                places[model.feature_set_id] = dict(zip(universe, table.slots(universe).tolist(), strict=True))
-        except RowError as error:
-            models, reason = {}, str(error)
+        universe = self.setup.universes.get(served.signal, ())
         return Route(
             signal=served.signal,
             generation=served.generation,
@@ -134,22 +137,33 @@ class Worker:
             live=served.live,
             models=models,
             universe=universe,
-            places=places,
+            places={model.feature_set_id: self._places(model, universe) for model in models.values()},
             reason=reason,
         )
 
-    def _let_go(self, wanted: Iterable[str]) -> None:
-        for digest in set(self._models) - set(wanted):
+    def _places(self, model: Model, universe: tuple[str, ...]) -> dict[str, int]:
+        table = self.scorer.tables.table(model.feature_set_id, model.columns)
+        return dict(zip(universe, table.slots(universe).tolist(), strict=True))
+
+    def _wanted(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(digest for each in self._ordered for digest in wanted_releases(each)))
+
+    def _let_go(self) -> None:
+        for digest in set(self._models) - set(self._wanted()):
             del self._models[digest]
             self.scorer.engine.forget(digest)
+
+    def _failures(self) -> dict[str, str]:
+        return {each.signal: self._refused[each.live] for each in self._ordered if each.live in self._refused}
 
     async def _say_health(self) -> None:
         """SERVING means: what the ledger has live is loaded and proven here, signal by signal and as a whole."""
         if self._transport is None:
             return
+        failures = self._failures()
         for each in self._ordered:
-            await self._transport.set_serving(each.signal, each.signal not in self._failures)
-        await self._transport.set_serving("", not self._failures)
+            await self._transport.set_serving(each.signal, each.signal not in failures)
+        await self._transport.set_serving("", not failures)
 
 
 @asynccontextmanager
@@ -158,8 +172,9 @@ async def open_worker(setup: Setup) -> AsyncIterator[tuple[Worker, GrpcioTranspo
     home = Home(Path(setup.root))
     clock = worker_clock(setup.environment)
     async with AsyncExitStack() as owned:
-        recorder = owned.enter_context(RingRecorder(home, setup.worker, clock))
         tables = FeatureTables(await asyncio.to_thread(read_row_keys, home), clock)
+        instruments = (name for universe in setup.universes.values() for name in universe)
+        recorder = owned.enter_context(RingRecorder(home, setup.worker, tables, instruments))
         scorer = Scorer(Engine(), tables, recorder=recorder)
         worker = Worker(setup, home, scorer, recorder)
         transport = await owned.enter_async_context(grpcio_transport(scorer, host=setup.host, port=setup.port))
@@ -175,30 +190,43 @@ def worker_clock(environment: Environment) -> Clock:
 
 async def run_worker(pipe: Pipe, stop: asyncio.Event) -> None:
     """A worker's whole life, over `pipe`, until it is told to drain or `stop` is set."""
-    setup = await pipe.order()
+    _, setup = await pipe.order()
     if not isinstance(setup, Setup):
         raise PipeBroken(f"expected a Setup as the first order, found {type(setup).__name__}")
     try:
-        async with open_worker(setup) as (worker, transport):
-            pipe.send(Ready(address=transport.address))
-            orders = asyncio.ensure_future(_carry_out_orders(worker, pipe, stop))
+        async with open_worker(setup) as (worker, transport), asyncio.TaskGroup() as tasks:
+            pipe.send(0, Ready(address=transport.address))
+            orders = tasks.create_task(_carry_out_orders(worker, pipe, stop, tasks))
             await stop.wait()
             orders.cancel()
             await transport.drain(setup.grace_seconds)
     except ScorerFailed as error:
-        pipe.send(Ready(error=str(error)))
+        pipe.send(0, Ready(error=str(error)))
         await pipe.flush()
 
 
-async def _carry_out_orders(worker: Worker, pipe: Pipe, stop: asyncio.Event) -> None:
+async def _carry_out_orders(worker: Worker, pipe: Pipe, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
     try:
         while not stop.is_set():
-            order = await pipe.order()
-            pipe.send(await worker.carry_out(order))
-            if isinstance(order, Drain):
-                stop.set()
+            number, order = await pipe.order()
+            match order:
+                case Push():
+                    pipe.send(number, await worker.push(order))
+                case Assign():
+                    worker.assign_at_once(order)
+                    tasks.create_task(_assign(worker, pipe, number, order))
+                case Ask():
+                    pipe.send(number, worker.statistics())
+                case Drain():
+                    stop.set()
     except PipeBroken:
         LOG.warning("worker %d: the supervisor is gone; serving on with what it said last", worker.setup.worker)
+
+
+async def _assign(worker: Worker, pipe: Pipe, number: int, order: Assign) -> None:
+    ack = await worker.assign(order)
+    with suppress(PipeBroken):  # a supervisor that went meanwhile needs no answer
+        pipe.send(number, ack)
 
 
 async def _main(descriptor: int) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import socket
 import subprocess
 import sys
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -26,7 +25,8 @@ class WorkerLink:
         self.gone = asyncio.Event()
         self._process = process
         self._pipe = pipe
-        self._waiting: deque[asyncio.Future[Ack]] = deque()
+        self._waiting: dict[int, asyncio.Future[Ack]] = {}
+        self._number = 0
 
     @property
     def pid(self) -> int:
@@ -36,12 +36,13 @@ class WorkerLink:
     def send(self, order: Message) -> asyncio.Future[Ack]:
         """Sends `order`; the future is its acknowledgement, or WorkerFailed when the worker dies first."""
         ack: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
+        self._number += 1
         try:
-            self._pipe.send(order)
+            self._pipe.send(self._number, order)
         except PipeBroken as error:
             ack.set_exception(self._dead(error))
             return ack
-        self._waiting.append(ack)
+        self._waiting[self._number] = ack
         return ack
 
     async def order(self, order: Message) -> Ack:
@@ -50,9 +51,9 @@ class WorkerLink:
 
     async def greet(self) -> None:
         """Sends the setup and waits until the worker listens. ListenRefused or WorkerFailed when it does not."""
-        self._pipe.send(self.setup)
+        self._pipe.send(0, self.setup)
         try:
-            ready = await asyncio.wait_for(self._pipe.reply(), START_SECONDS)
+            _, ready = await asyncio.wait_for(self._pipe.reply(), START_SECONDS)
         except (PipeBroken, TimeoutError) as error:
             raise self._dead(error) from error
         if not isinstance(ready, Ready):
@@ -65,11 +66,11 @@ class WorkerLink:
         """Gives each acknowledgement to who waits for it, until the worker is gone."""
         try:
             while True:
-                reply = await self._pipe.reply()
-                ack = self._waiting.popleft()
-                if isinstance(reply, Ack) and not ack.done():
+                number, reply = await self._pipe.reply()
+                ack = self._waiting.pop(number, None)
+                if isinstance(reply, Ack) and ack is not None and not ack.done():
                     ack.set_result(reply)
-        except (PipeBroken, IndexError) as error:
+        except PipeBroken as error:
             self._fail_waiting(self._dead(error))
         finally:
             self._fail_waiting(self._dead(None))
@@ -82,7 +83,7 @@ class WorkerLink:
     async def stop(self, grace_seconds: float) -> None:
         """Lets the worker drain; kills it when it has not ended within its grace and a second."""
         if not self.gone.is_set():
-            self.send(Drain()).add_done_callback(_look)
+            self.send(Drain())
         try:
             await asyncio.wait_for(asyncio.to_thread(self._process.wait), grace_seconds + 1.0)
         except TimeoutError:
@@ -90,20 +91,15 @@ class WorkerLink:
             await asyncio.to_thread(self._process.wait)
 
     def _fail_waiting(self, error: WorkerFailed) -> None:
-        while self._waiting:
-            ack = self._waiting.popleft()
+        waiting, self._waiting = self._waiting, {}
+        for ack in waiting.values():
             if not ack.done():
                 ack.set_exception(error)
+                ack.exception()  # looked at: who stopped waiting for it need not hear of it
 
     def _dead(self, error: BaseException | None) -> WorkerFailed:
         why = f": {error}" if error is not None and str(error) else ""
         return WorkerFailed(f"worker {self.setup.worker}: expected it to answer, found it gone{why}; it is restarted")
-
-
-def _look(ack: asyncio.Future[Ack]) -> None:
-    """Looks at an acknowledgement that nobody waits for, so that its error is not reported as forgotten."""
-    if not ack.cancelled():
-        ack.exception()
 
 
 async def acknowledged(link: WorkerLink, ack: asyncio.Future[Ack]) -> Ack:

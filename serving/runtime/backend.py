@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from serving.runtime.allowance import Allowance
 from serving.runtime.memo import Memo
 
 Float32s = npt.NDArray[np.float32]
@@ -31,7 +32,7 @@ class Model:
 
     digest: the release's. feature_set_id: 32 bytes. features: names, in the model's order. takes_nan: bool [feature].
     max_abs_score: a score beyond it is refused. max_weight: the most capital weight that may leave with its scores.
-    memo: the scores of the table's present rows.
+    allowance: how many rows a second it may score in this worker. memo: the scores of the table's present rows.
     """
 
     digest: str
@@ -41,6 +42,7 @@ class Model:
     backend: Backend
     max_abs_score: float = float("inf")
     max_weight: float = 1.0
+    allowance: Allowance = field(default_factory=Allowance)
     memo: Memo = field(default_factory=Memo)
 
     @property

@@ -8,6 +8,7 @@ deadline has passed, is not run.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -18,6 +19,9 @@ import numpy.typing as npt
 
 from serving.errors import CallCancelled, DeadlinePassed, ModelFailed, Overloaded, ServingError
 from serving.runtime.backend import Model
+from serving.runtime.cost import RunCost
+
+LOG = logging.getLogger("signalbox.engine")
 
 Float32s = npt.NDArray[np.float32]
 Done = Callable[[Float32s | ServingError], None]
@@ -25,7 +29,6 @@ Done = Callable[[Float32s | ServingError], None]
 NO_DEADLINE_NS = 2**63 - 1
 STALL_NS = 2_000_000  # a run predicted to take longer than this leaves the loop
 MAX_WAITING_ROWS = 200_000
-_SMOOTHING = 0.2  # weight of the newest run in the estimate of a row's cost
 
 
 class Job:
@@ -81,7 +84,7 @@ class Engine:
         self._max_waiting_rows = max_waiting_rows
         self._arrived: list[Job] = []
         self._waiting_rows = 0
-        self._row_ns: dict[str, float] = {}
+        self._costs: dict[str, RunCost] = {}
 
     def submit(self, job: Job) -> None:
         """Takes `job` in; it runs at the end of this turn of the loop. Overloaded when too many rows wait already."""
@@ -98,7 +101,7 @@ class Engine:
 
     def forget(self, digest: str) -> None:
         """Drops what is known of a release that is no longer loaded."""
-        self._row_ns.pop(digest, None)
+        self._costs.pop(digest, None)
 
     def _turn(self) -> None:
         arrived, self._arrived = self._arrived, []
@@ -114,14 +117,15 @@ class Engine:
             return
         rows = wanted[0].rows if len(wanted) == 1 else np.concatenate([job.rows for job in wanted])
         self._count(rows)
-        if self._row_ns.get(model.digest, 0.0) * len(rows) > self._stall_ns:
-            self._run_in_thread(model, wanted, rows)
+        cost = self._costs.setdefault(model.digest, RunCost())
+        if cost.expected_ns(len(rows)) > self._stall_ns:
+            self._run_in_thread(model, wanted, rows, cost)
         else:
-            self._finish(wanted, _predict(model, rows, self._row_ns))
+            self._finish(wanted, _predict(model, rows, cost))
 
-    def _run_in_thread(self, model: Model, jobs: list[Job], rows: Float32s) -> None:
+    def _run_in_thread(self, model: Model, jobs: list[Job], rows: Float32s, cost: RunCost) -> None:
         self.counts.threaded += 1
-        running = self._loop.run_in_executor(self._executor, _predict, model, rows, self._row_ns)
+        running = self._loop.run_in_executor(self._executor, _predict, model, rows, cost)
         running.add_done_callback(lambda done: self._finish(jobs, _outcome(done)))
 
     def _still_wanted(self, jobs: list[Job]) -> list[Job]:
@@ -152,7 +156,11 @@ class Engine:
 
     def _end(self, job: Job, outcome: Float32s | ServingError) -> None:
         self._waiting_rows -= len(job.rows)
-        job.done(outcome)
+        try:
+            job.done(outcome)
+        except Exception:  # a defect of ours: the others of the batch still get their answers, and this one an error
+            LOG.exception("release %s: a reply could not be made", job.model.digest[:12])
+            job.done(ModelFailed(f"release {job.model.digest[:12]}: its reply could not be made; the log says why"))
 
     def _count(self, rows: Float32s) -> None:
         counts = self.counts
@@ -161,8 +169,8 @@ class Engine:
         counts.largest_batch = max(counts.largest_batch, len(rows))
 
 
-def _predict(model: Model, rows: Float32s, row_ns: dict[str, float]) -> Float32s | ServingError:
-    """Runs the model and learns what a row costs. An error comes back as a value: nothing may be left unanswered."""
+def _predict(model: Model, rows: Float32s, cost: RunCost) -> Float32s | ServingError:
+    """Runs the model and learns what it costs. An error comes back as a value: nothing may be left unanswered."""
     began = time.perf_counter_ns()
     try:
         scores = model.backend.predict(rows)
@@ -170,9 +178,7 @@ def _predict(model: Model, rows: Float32s, row_ns: dict[str, float]) -> Float32s
         return ModelFailed(f"release {model.digest[:12]}: {type(error).__name__}: {error}")
     if scores.shape != (len(rows),):
         return ModelFailed(f"release {model.digest[:12]}: expected {len(rows)} scores, found shape {scores.shape}")
-    cost = (time.perf_counter_ns() - began) / len(rows)
-    known = row_ns.get(model.digest, cost)
-    row_ns[model.digest] = known + _SMOOTHING * (cost - known)
+    cost.learn(len(rows), time.perf_counter_ns() - began)
     return scores
 
 

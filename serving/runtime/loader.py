@@ -16,6 +16,7 @@ from promotion.release.manifest import Manifest, Tensor
 from promotion.release.open import open_release
 from promotion.release.session import run
 from serving.errors import ModelFailed
+from serving.runtime.allowance import Allowance
 from serving.runtime.backend import Model
 
 Float32s = npt.NDArray[np.float32]
@@ -62,4 +63,5 @@ def as_model(digest: str, manifest: Manifest, backend: OnnxBackend) -> Model:
         backend=backend,
         max_abs_score=float(manifest.limits["max_abs_score"]),
         max_weight=manifest.max_weight,
+        allowance=Allowance(float(manifest.limits["max_scores_per_second"])),
     )
