@@ -81,6 +81,7 @@ def standing_of(state: SignalState) -> Standing:
         posture=state.posture,
         frozen=state.frozen,
         shadow=state.shadow,
+        rolled_back_ns=state.rolled_back_ns,
     )
 
 

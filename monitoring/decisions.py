@@ -9,6 +9,7 @@ release, session), an action per key.
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -142,7 +143,7 @@ class DecisionStore:
 
     def _open(self) -> None:
         self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.execute("PRAGMA journal_mode = TRUNCATE")
+        self._connection.execute("PRAGMA journal_mode = PERSIST")  # a rollback journal whose file is kept for reuse
         with self._transaction():
             version = self._one("PRAGMA user_version")[0]
             if version == 0 and not self._one("SELECT count(*) FROM sqlite_master")[0]:
@@ -277,7 +278,7 @@ class DecisionStore:
                 session_ns,
                 _array(scores, np.float32),
                 _array(returns, np.float64),
-                None if counts is None else np.frombuffer(counts, dtype="<i8").reshape(-1, CELLS + 1),
+                None if counts is None else _counts(counts),
                 float("nan") if net is None else net,
                 _faults(rearmed) if asked.startswith(release) else frozenset(),
             )
@@ -354,7 +355,7 @@ class SessionWriter:
     def cells(self, release: str, rows: int, counts: npt.NDArray[np.int64]) -> None:
         """Records how the session's rows fell into the reference's cells: int64 [feature, cell]."""
         signal, session_ns = self._key
-        data = counts.astype("<i8").tobytes()
+        data = zlib.compress(counts.astype("<i4").tobytes(), level=1)  # most cells of one session are empty
         self._insert("INSERT INTO cells VALUES (?, ?, ?, ?, ?)", signal, release, session_ns, rows, data)
 
     def watched(
@@ -434,6 +435,10 @@ def _write_memory(connection: sqlite3.Connection, signal: str, rule: Rule, memor
 
 def _array(data: bytes | None, dtype: type[np.generic]) -> Any:
     return None if data is None else np.frombuffer(data, dtype=dtype)
+
+
+def _counts(data: bytes) -> npt.NDArray[np.int64]:
+    return np.frombuffer(zlib.decompress(data), dtype="<i4").reshape(-1, CELLS + 1).astype(np.int64)
 
 
 def _faults(rearmed: str) -> frozenset[Fault]:

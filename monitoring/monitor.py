@@ -230,7 +230,7 @@ class Monitor:
             write.cells(release, len(values), counts)
         net = watch.observe(None if answer is None else answer.scores, returns, counts)
         write.result(release, net)
-        scored = 0 if answer is None else int((answer.status == OK).sum())
+        scored = 0 if answer is None else int(((answer.status == OK) & np.isfinite(answer.scores)).sum())
         return _Seen(scored, len(values), net)
 
     def _decision(self, release: str, session_ns: int, answer: Answer) -> Decision:
@@ -267,7 +267,9 @@ class Monitor:
 
     def _respond(self, standing: Standing, memory: Memory, verdicts: tuple[Verdict, ...], index: int) -> Response:
         heard = [verdict for verdict in verdicts if verdict.rule == self._policy.rule]
-        return respond(self._policy, standing, memory, heard, index)
+        last = standing.rolled_back_ns
+        rolled_back = None if last is None else self._calendar.index_at(last)
+        return respond(self._policy, standing, memory, heard, index, rolled_back)
 
     # What is derived from the record.
 

@@ -31,7 +31,10 @@ _SEVERITY: dict[str, int] = {"NORMAL": 0, "NO_NEW_RISK": 1, "HALTED": 2}
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """What the ledger says of a signal: the policy's view of it. Digests are 64 hex digits, "" for none."""
+    """What the ledger says of a signal: the policy's view of it. Digests are 64 hex digits, "" for none.
+
+    rolled_back_ns: when an automatic actor last rolled it back, UTC, or None.
+    """
 
     generation: int
     live: str
@@ -40,19 +43,18 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     posture: Posture
     frozen: bool
     shadow: tuple[str, ...] = ()
+    rolled_back_ns: int | None = None
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """What the policy remembers of a signal between sessions.
 
     seen: the signal as the policy left it, or None before the first session: what differs since is a person's doing.
-    cut_session: index on the signal's calendar of the cut whose fault has not recovered. rollback_session: that of the
-    last automatic rollback.
+    cut_session: index on the signal's calendar of the cut whose fault has not recovered.
     """
 
     seen: Standing | None = None
     cut_session: int | None = None
-    rollback_session: int | None = None
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,19 +76,26 @@ class Response:
 
 
 def respond(
-    policy: ActionPolicy, standing: Standing, memory: Memory, verdicts: Iterable[Verdict], session: int
+    policy: ActionPolicy,
+    standing: Standing,
+    memory: Memory,
+    verdicts: Iterable[Verdict],
+    session: int,
+    rolled_back: int | None = None,
 ) -> Response:
     """The policy's answer to one session's verdicts.
 
     standing: the signal as the ledger has it now. memory: what the last response remembered. verdicts: of one rule.
-    session: index on the signal's calendar, rising. Verdicts of windows that a person has just re-armed are not heard:
-    they rest on what that person has seen.
+    session: index on the signal's calendar, rising; rolled_back: that of the last automatic rollback. Verdicts of
+    windows that a person has just re-armed are not heard: they rest on what that person has seen.
     """
     rearmed = rearmed_faults(standing, memory)
     heard = [verdict for verdict in verdicts if verdict.fault not in rearmed]
     if "model" in rearmed:
-        memory = msgspec.structs.replace(memory, cut_session=None)
-    model, memory = _performance(policy, standing, memory, [v for v in heard if v.fault == "model"], session)
+        memory = _without_cut(memory)
+    model, memory = _performance(
+        policy, standing, memory, [v for v in heard if v.fault == "model"], session, rolled_back
+    )
     inputs = _inputs(standing, [v for v in heard if v.fault == "input"])
     actions = _without_repeats((*model, *inputs))
     for action in actions:
@@ -124,7 +133,12 @@ def refuse_risk(standing: Standing, action: Action) -> None:
 
 
 def _performance(
-    policy: ActionPolicy, standing: Standing, memory: Memory, verdicts: list[Verdict], session: int
+    policy: ActionPolicy,
+    standing: Standing,
+    memory: Memory,
+    verdicts: list[Verdict],
+    session: int,
+    rolled_back: int | None,
 ) -> tuple[list[Action], Memory]:
     breach = next((verdict for verdict in verdicts if verdict.breached), None)
     if breach and (standing.weight > policy.cut_to or memory.cut_session is None):
@@ -132,10 +146,16 @@ def _performance(
     if memory.cut_session is None:
         return [], memory
     if verdicts and all(verdict.recovered for verdict in verdicts):
-        return [], msgspec.structs.replace(memory, cut_session=None)
-    if session - memory.cut_session < policy.dwell_sessions:
+        return [], _without_cut(memory)
+    waited = session - memory.cut_session
+    if waited < policy.dwell_sessions:
         return [], memory
-    return _step_back(policy, standing, memory, verdicts, session)
+    figures = "; ".join(verdict.why for verdict in verdicts) or "no performance is measured"
+    why = f"{waited} sessions after the cut it has not recovered: {figures}"
+    refusal = _no_rollback(policy, standing, session, rolled_back)
+    if refusal is None:
+        return [_action("rollback", standing.live, standing.previous, why)], _without_cut(memory)
+    return _freeze(standing, f"{why}; {refusal}"), memory
 
 
 def _cut(policy: ActionPolicy, standing: Standing, breach: Verdict) -> list[Action]:
@@ -145,32 +165,19 @@ def _cut(policy: ActionPolicy, standing: Standing, breach: Verdict) -> list[Acti
     return [_action("cut", before, after, f"{breach.why}: weight {before} to {after}")]
 
 
-def _step_back(
-    policy: ActionPolicy, standing: Standing, memory: Memory, verdicts: list[Verdict], session: int
-) -> tuple[list[Action], Memory]:
-    assert memory.cut_session is not None
-    waited = session - memory.cut_session
-    figures = "; ".join(verdict.why for verdict in verdicts) or "no performance is measured"
-    why = f"{waited} sessions after the cut it has not recovered: {figures}"
-    refusal = _no_rollback(policy, standing, memory, session)
-    if refusal is None:
-        rollback = _action("rollback", standing.live, standing.previous, why)
-        return [rollback], msgspec.structs.replace(memory, cut_session=None, rollback_session=session)
-    why = f"{why}; {refusal}"
-    freeze = [] if standing.frozen else [_action("freeze", "open", "frozen", why)]
-    strict = [_action("posture", "NORMAL", "NO_NEW_RISK", why)] if standing.posture == "NORMAL" else []
-    return freeze + strict, memory
-
-
-def _no_rollback(policy: ActionPolicy, standing: Standing, memory: Memory, session: int) -> str | None:
+def _no_rollback(policy: ActionPolicy, standing: Standing, session: int, rolled_back: int | None) -> str | None:
+    """Why there is no rollback, or None when there is one."""
     if not standing.previous:
         return "there is no previous release to roll back to"
-    if memory.rollback_session is None or session - memory.rollback_session >= policy.cooldown_sessions:
+    if rolled_back is None or session - rolled_back >= policy.cooldown_sessions:
         return None
-    return (
-        f"the last rollback was {session - memory.rollback_session} sessions ago, "
-        f"fewer than the policy's {policy.cooldown_sessions}"
-    )
+    return f"the last rollback was {session - rolled_back} sessions ago, fewer than {policy.cooldown_sessions}"
+
+
+def _freeze(standing: Standing, why: str) -> list[Action]:
+    freeze = [] if standing.frozen else [_action("freeze", "open", "frozen", why)]
+    strict = [_action("posture", "NORMAL", "NO_NEW_RISK", why)] if standing.posture == "NORMAL" else []
+    return freeze + strict
 
 
 def _inputs(standing: Standing, verdicts: list[Verdict]) -> list[Action]:
@@ -178,6 +185,10 @@ def _inputs(standing: Standing, verdicts: list[Verdict]) -> list[Action]:
     if not breaches or standing.posture != "NORMAL":
         return []
     return [_action("posture", "NORMAL", "NO_NEW_RISK", "; ".join(breaches))]
+
+
+def _without_cut(memory: Memory) -> Memory:
+    return msgspec.structs.replace(memory, cut_session=None)
 
 
 def _action(kind: Kind, before: str, after: str, reason: str) -> Action:

@@ -52,7 +52,7 @@ class MemoryActuator:
         if planned.generation != self.state.generation:
             return f"superseded: expected generation {planned.generation}, found {self.state.generation}"
         self.taken[planned.key] = planned.action
-        self.move(**_change(planned.action))
+        self.move(**_change(planned.action, planned.session_ns))
         return f"done: generation {self.state.generation}"
 
     def move(self, **fields: object) -> None:
@@ -60,9 +60,9 @@ class MemoryActuator:
         self.state = msgspec.structs.replace(self.state, generation=self.state.generation + 1, **fields)
 
 
-def _change(action: Action) -> dict[str, object]:
+def _change(action: Action, session_ns: int) -> dict[str, object]:
     if action.kind == "cut":
         return {"weight": float(action.after)}
     if action.kind == "rollback":
-        return {"live": action.after, "previous": ""}
+        return {"live": action.after, "previous": "", "rolled_back_ns": session_ns}
     return {"posture": action.after} if action.kind == "posture" else {"frozen": True}

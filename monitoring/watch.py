@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,9 +58,9 @@ class Watch:
     def observe(self, scores: npt.NDArray[np.float32] | None, returns: Floats | None, counts: Counts | None) -> float:
         """Takes in one session and gives the book's net return, a share of capital.
 
-        scores: float32 [instrument] decided at its close, NaN for none. returns: float64 [instrument] over it. The net
-        return is NaN while the book held nothing, and where the return of something held is not known: then the book
-        goes on as if that had not moved.
+        scores: float32 [instrument] decided at its close. returns: float64 [instrument] over it. What is not finite is
+        not known: nothing is held on such a score. The net return is NaN while the book held nothing, and where the
+        return of something held is not known: then the book goes on as if that had not moved.
         """
         net = self._step(scores, returns)
         if counts is None:
@@ -79,8 +80,8 @@ class Watch:
                 detector.rearm()
 
     def _step(self, scores: npt.NDArray[np.float32] | None, returns: Floats | None) -> float:
-        decided = np.full(self._instruments, np.nan) if scores is None else scores.astype(np.float64)
-        moved = np.full(self._instruments, np.nan) if returns is None else returns
+        decided = _known(scores, self._instruments)
+        moved = _known(returns, self._instruments)
         before = self._held
         try:
             result = self._book.step(decided, moved)
@@ -90,3 +91,10 @@ class Watch:
             known = False
         self._held = result.exposure
         return result.net if known else math.nan
+
+
+def _known(values: npt.NDArray[np.floating[Any]] | None, size: int) -> Floats:
+    """`values` as float64, NaN for what is not finite or not there."""
+    if values is None:
+        return np.full(size, np.nan)
+    return np.where(np.isfinite(values), values, np.nan).astype(np.float64)

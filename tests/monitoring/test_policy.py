@@ -15,6 +15,7 @@ from monitoring.verdict import Verdict
 from promotion.config import ActionPolicy
 
 POLICY = ActionPolicy(dwell_sessions=10, cooldown_sessions=63, cut_to=0.5)
+IMPATIENT = ActionPolicy(dwell_sessions=2, cooldown_sessions=7)
 B, A = "b" * 64, "a" * 64
 LIVE = Standing(generation=7, live=B, previous=A, weight=1.0, posture="NORMAL", frozen=False)
 
@@ -66,7 +67,7 @@ def test_the_cut_is_given_its_dwell_before_the_rollback() -> None:
     (rollback,) = response.actions
     assert (rollback.kind, rollback.before, rollback.after) == ("rollback", B, A)
     assert rollback.reason.startswith("10 sessions after the cut it has not recovered: model is -9.0")
-    assert response.memory.rollback_session == 110
+    assert response.memory.cut_session is None
 
 
 def test_between_threshold_and_recovery_the_clock_runs_on() -> None:
@@ -110,11 +111,11 @@ def test_without_a_previous_release_the_signal_is_frozen_and_takes_no_new_risk()
 
 def test_a_second_rollback_within_the_cooldown_is_a_freeze() -> None:
     cut = change(LIVE, weight=0.5)
-    memory = Memory(seen=cut, cut_session=150, rollback_session=100)
-    early = respond(POLICY, cut, memory, [BREACH], 162)
+    memory = Memory(seen=cut, cut_session=150)
+    early = respond(POLICY, cut, memory, [BREACH], 162, rolled_back=100)
     assert [action.kind for action in early.actions] == ["freeze", "posture"]
-    assert "62 sessions ago, fewer than the policy's 63" in early.actions[0].reason
-    assert respond(POLICY, cut, memory, [BREACH], 163).actions[0].kind == "rollback"
+    assert "62 sessions ago, fewer than 63" in early.actions[0].reason
+    assert respond(POLICY, cut, memory, [BREACH], 163, rolled_back=100).actions[0].kind == "rollback"
 
 
 def test_a_signal_that_a_person_froze_is_still_rolled_back() -> None:
@@ -185,13 +186,14 @@ def test_left_alone_the_policy_only_ever_lowers_risk(
     days: list[list[Verdict]], posture: str, weight: float, has_previous: bool
 ) -> None:
     standing = change(LIVE, posture=posture, weight=weight, previous=A if has_previous else "")
-    memory, rollbacks = Memory(), []
+    memory = Memory()
+    rollbacks: list[int] = []
     for session, today in enumerate(days):
-        response = respond(POLICY, standing, memory, today, session)
+        response = respond(IMPATIENT, standing, memory, today, session, rollbacks[-1] if rollbacks else None)
         before, memory = standing, response.memory
         assert memory.seen is not None
-        standing = memory.seen
+        standing = change(memory.seen, previous=A if has_previous else "")  # there is always one more to go back to
         assert risk(standing) <= risk(before)
         assert not response.rearmed, "its own doing is no person's"
         rollbacks += [session for action in response.actions if action.kind == "rollback"]
-    assert all(later - earlier >= POLICY.cooldown_sessions for earlier, later in itertools.pairwise(rollbacks))
+    assert all(later - earlier >= IMPATIENT.cooldown_sessions for earlier, later in itertools.pairwise(rollbacks))
