@@ -192,12 +192,10 @@ def _metrics(evidence: Evidence) -> str:
 
 
 def _method(inputs: ReportInputs) -> str:
-    plan, record, signal = inputs.record["plan"], inputs.record, inputs.signal
-    window = f"the last {plan['train_sessions']} sessions" if plan["train_sessions"] else "all sessions known before"
+    record, signal = inputs.record, inputs.signal
     points = (
         f"Target: {html.escape(record['family']['label'])}.",
-        f"Walk-forward from {plan['first_test']}: trained on {window}, anew every {plan['step_sessions']} sessions; "
-        f"labels that overhang a test block are purged, {plan['embargo_sessions']} sessions more are embargoed.",
+        _split(record),
         f"Decided at a session's close plus the data's delay, executed {signal.execution_lag_sessions} close later; "
         f"weights: {signal.construction.kind.replace('_', '-')} by rank, gross {signal.construction.gross_leverage:g}, "
         f"at most {signal.construction.max_weight:g} a name, mean of {signal.construction.smoothing_sessions} days.",
@@ -209,6 +207,20 @@ def _method(inputs: ReportInputs) -> str:
         f"<code>{record['commit']}</code>, lock file <code>{record['lock_hash']}</code>.",
     )
     return _section("How it was made", "<ul>" + "".join(f"<li>{point}</li>" for point in points) + "</ul>")
+
+
+def _split(record: Mapping[str, Any]) -> str:
+    plan = record["plan"]
+    if record["declared"]:
+        return (
+            f"Handed over as a fitted model, by its author's word trained on nothing after "
+            f"{record['handed_over']['trained_until']}; scored here on every session after that."
+        )
+    window = f"the last {plan['train_sessions']} sessions" if plan["train_sessions"] else "all sessions known before"
+    return (
+        f"Walk-forward from {plan['first_test']}: trained on {window}, anew every {plan['step_sessions']} sessions; "
+        f"labels that overhang a test block are purged, {plan['embargo_sessions']} sessions more are embargoed."
+    )
 
 
 def _section(title: str, body: str) -> str:

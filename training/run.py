@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,21 +27,19 @@ from features.registry import load_features
 from features.snapshot import Snapshot
 from promotion.config import Config, Signal, canonical_form
 from promotion.home import Home
-from promotion.release.arrays import from_npz, to_npz
-from training.backtest.walk import fit_on_all, score
+from promotion.ledger.trials import Family
+from promotion.release.arrays import from_npz
+from training.artifacts import make_artifacts
+from training.backtest.walk import fit_on_all
 from training.errors import RunError, SamplesError
-from training.export import export
-from training.parity import comparison_rows, measure
 from training.plan import Plan
 from training.provenance import Provenance
 from training.samples import Samples, make_samples, restrict
 from training.sweep import Actor, Sweep, Trial, family, run_sweep
 from training.tracking import Tracked, Tracker
-from training.trainer import FittedModel
 
 SCHEMA = "signalbox.run.1"
 RECORD = "run.json"
-PARITY_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -94,12 +92,47 @@ def train_run(
     samples = load_samples(snapshot, features, definition, known_at_ns=plan.as_of_ns)
     counted_by = family(definition, snapshot.id)
     sweep = run_sweep(samples, plan, definition, counted_by=counted_by, actor=actor, progress=progress)
-    model = fit_on_all(samples, plan, sweep.chosen.candidate)
-    files, compared = _files(samples, plan, sweep, model)
+    chosen = sweep.chosen
+    assert chosen.backtest is not None  # a chosen trial finished
+    model = fit_on_all(samples, plan, chosen.candidate)
+    artifacts = make_artifacts(
+        samples,
+        model,
+        chosen.backtest,
+        trial_ids=[one.id for one in sweep.trials],
+        trial_returns=sweep.net_returns(),
+        reference_sessions=plan.reference_sessions,
+    )
     record = {
+        **describe(signal, definition, snapshot, features, plan, provenance, counted_by),
+        "author": actor.signer.name,
+        "declared": False,
+        "trainer": chosen.candidate.trainer,
+        "trials": [_trial_record(one) for one in sweep.trials],
+        "chosen": chosen.position,
+        "nan_ok": False,
+        "parity": artifacts.parity,
+    }
+    run = write_run(home, record, artifacts.files)
+    if tracker is not None:
+        tracker.log_run(tracked(run, sweep))
+    return run
+
+
+def describe(
+    name: str,
+    signal: Signal,
+    snapshot: Snapshot,
+    features: FeatureSet,
+    plan: Plan,
+    provenance: Provenance,
+    counted_by: Family,
+) -> dict[str, Any]:
+    """What a run was made from, as canonical JSON types: the part of its record that no result enters."""
+    return {
         "schema": SCHEMA,
-        "signal": signal,
-        "config": canonical_form(definition),
+        "signal": name,
+        "config": canonical_form(signal),
         "snapshot_id": snapshot.id,
         "source": snapshot.source.description,
         "feature_set_id": features.feature_set_id,
@@ -107,20 +140,9 @@ def train_run(
         "as_of_ns": plan.as_of_ns,
         "plan": plan.canonical(),
         "family": {"label": counted_by.label, "universe": sorted(counted_by.universe), "data": counted_by.data},
-        "author": actor.signer.name,
-        "declared": False,
-        "trainer": sweep.chosen.candidate.trainer,
-        "trials": [_trial_record(one) for one in sweep.trials],
-        "chosen": sweep.chosen.position,
-        "nan_ok": False,
-        "parity": compared,
         "commit": provenance.commit,
         "lock_hash": provenance.lock_hash,
     }
-    run = write_run(home, record, files)
-    if tracker is not None:
-        tracker.log_run(tracked(run, sweep))
-    return run
 
 
 def load_samples(snapshot: Snapshot, features: FeatureSet, signal: Signal, *, known_at_ns: int) -> Samples:
@@ -196,61 +218,6 @@ def tracked(run: Run, sweep: Sweep) -> Tracked:
     )
 
 
-def _files(samples: Samples, plan: Plan, sweep: Sweep, model: FittedModel) -> tuple[dict[str, bytes], dict[str, Any]]:
-    exported = export(model, columns=len(samples.names))
-    plain = samples.features[samples.complete]
-    rows = comparison_rows(model, plain[-PARITY_ROWS:])
-    parity = measure(exported, rows)
-    files = {
-        "model.onnx": exported,
-        "model.native": model.native(),
-        "backtest.npz": to_npz(_backtest_arrays(sweep.chosen)),
-        "trials.npz": to_npz({"returns": sweep.net_returns(), "ids": _texts(one.id for one in sweep.trials)}),
-        "parity.npz": to_npz({"features": rows.features, "native": rows.native}),
-        "reference.npz": to_npz(_reference(samples, plan, model)),
-    }
-    compared = {
-        "rows": parity.rows,
-        "threshold_rows": rows.threshold_rows,
-        "missing_rows": rows.missing_rows,
-        "max_abs": decimal(parity.max_abs),
-        "max_ulp": decimal(parity.max_ulp),
-    }
-    return files, compared
-
-
-def _backtest_arrays(chosen: Trial) -> dict[str, NDArray[Any]]:
-    backtest = chosen.backtest
-    assert backtest is not None  # a chosen trial finished
-    record = backtest.record
-    return {
-        "sessions_ns": backtest.sessions_ns,
-        "scores": backtest.scores,
-        "weights": backtest.weights,
-        "asset_returns": backtest.asset_returns,
-        "history": backtest.history,
-        "net": record.net,
-        "gross": record.gross,
-        "turnover": record.turnover,
-        "cost_spread": record.cost_spread,
-        "cost_impact": record.cost_impact,
-        "exposure": record.exposure,
-        "net_exposure": record.net_exposure,
-    }
-
-
-def _reference(samples: Samples, plan: Plan, model: FittedModel) -> dict[str, NDArray[Any]]:
-    """The newest complete sessions and what the released model answers on them: what drift is measured against."""
-    sessions = np.flatnonzero(samples.complete.all(axis=1))[-plan.reference_sessions :].astype(np.int64)
-    return {
-        "sessions_ns": samples.event_times_ns[sessions],
-        "features": samples.features[sessions],
-        "scores": score(model, samples, sessions),
-        "names": _texts(samples.names),
-        "instruments": _texts(samples.instruments),
-    }
-
-
 def _trial_record(trial: Trial) -> dict[str, Any]:
     return {
         "id": trial.id,
@@ -259,7 +226,3 @@ def _trial_record(trial: Trial) -> dict[str, Any]:
         "reason": trial.reason,
         "sharpe_annual": decimal(trial.sharpe),
     }
-
-
-def _texts(values: Iterable[str]) -> NDArray[np.str_]:
-    return np.array(list(values), dtype=np.str_)

@@ -158,9 +158,15 @@ def test_categorical_splits_and_several_classes_are_refused(rows: Rows) -> None:
         export(LightGBMModel(trained), columns=COLUMNS)
 
 
-def test_too_few_rows_prove_nothing(model: FittedModel, rows: Rows) -> None:
-    with pytest.raises(ParityError, match="at least 10000 rows"):
-        parity_of(model, export(model, columns=COLUMNS), rows.features[:100])
+def test_a_short_history_is_filled_up_with_mixed_rows(model: FittedModel, rows: Rows) -> None:
+    compared = comparison_rows(model, rows.features[:100])
+    assert len(compared.native) - compared.threshold_rows - compared.missing_rows == ROWS
+    assert measure(export(model, columns=COLUMNS), compared).max_ulp <= 8
+
+
+def test_no_row_proves_nothing(model: FittedModel, rows: Rows) -> None:
+    with pytest.raises(ParityError, match="found none"):
+        comparison_rows(model, rows.features[:0])
 
 
 def test_an_export_that_answers_nan_elsewhere_is_refused(model: FittedModel, rows: Rows) -> None:
