@@ -45,7 +45,7 @@ _NAMES_AT = _RELEASES_AT + MAX_RELEASES * _DIGEST_BYTES
 
 
 def record_dtype(columns: int) -> np.dtype[np.void]:
-    """One record of `columns` features; packed, 46 bytes and 4 a feature.
+    """One record of `columns` features: 52 bytes and 4 a feature, in multiples of 8, so that every field is aligned.
 
     scored_at_ns, event_time_ns, knowledge_time_ns: int64 UTC nanoseconds (event and knowledge 0 for inline rows).
     instrument: index into the header's names, or -1. release: index into the header's digests. status: 0 OK, 1 STALE,
@@ -60,8 +60,10 @@ def record_dtype(columns: int) -> np.dtype[np.void]:
             ("instrument", "<i4"),
             ("release", "u1"),
             ("status", "u1"),
+            ("pad", "<u2"),
             ("score", "<f4"),
             ("values", "<f4", (columns,)),
+            *([] if columns % 2 else [("fill", "<f4")]),
             ("end", "<u8"),
         ]
     )

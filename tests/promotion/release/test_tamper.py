@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from features.canonical import canonical_json
 from promotion.errors import (
     EnvironmentRefused,
     FileAltered,
@@ -210,7 +211,10 @@ def test_a_signature_from_another_release_is_refused(desk: Any) -> None:
 def test_an_author_s_signature_relabelled_as_the_validator_s_is_refused(desk: Any) -> None:
     digest = desk.build()
     author, validator = (desk.home.releases / digest / path for path in SIGNATURES)
-    relabelled = json.dumps({**json.loads(author.read_bytes()), "part": "validator", "principal": "bob"}).encode()
+    key = desk.keys.signer("bob").public_key
+    relabelled = canonical_json(
+        {**json.loads(author.read_bytes()), "part": "validator", "principal": "bob", "public_key": key}
+    )
     _rewrite(validator, lambda _: relabelled)
     with pytest.raises(SignatureRefused, match="expected bob's signature over"):
         _open(desk, digest)

@@ -1,0 +1,232 @@
+"""One writer, any readers, nothing locked: what is read is whole, and what was missed is counted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from promotion.errors import RingError
+from promotion.record import INLINE, MAX_BYTES, MAX_RELEASES, RingReader, RingWriter, record_dtype
+
+COLUMNS = ("momentum", "reversal")
+INSTRUMENTS = ("AAA", "BBB", "CCC")
+SET = "ab" * 32
+
+
+def _writer(path: Path, capacity: int | None = 8) -> RingWriter:
+    return RingWriter(path, feature_set_id=SET, columns=COLUMNS, instruments=INSTRUMENTS, capacity=capacity)
+
+
+def _write(ring: RingWriter, rows: int, first: int = 0, release: int = 0) -> None:
+    numbers = np.arange(first, first + rows)
+    ring.write(
+        scored_at_ns=1000,
+        event_time_ns=numbers * 10,
+        knowledge_time_ns=numbers * 10 + 1,
+        instrument=(numbers % 3).astype(np.int32),
+        release=release,
+        status=np.zeros(rows, np.uint8),
+        score=numbers.astype(np.float32),
+        values=np.stack([numbers, -numbers], axis=1).astype(np.float32),
+    )
+
+
+def test_what_is_written_is_read_once(tmp_path: Path) -> None:
+    with _writer(tmp_path / "a.ring") as writer, RingReader(tmp_path / "a.ring") as reader:
+        index = writer.release_index("cd" * 32)
+        _write(writer, 3, release=index)
+        batch = reader.read()
+        assert batch.missed == 0
+        assert batch.records["begin"].tolist() == [1, 2, 3]
+        assert batch.records["score"].tolist() == [0, 1, 2]
+        assert batch.records["values"].tolist() == [[0, 0], [1, -1], [2, -2]]
+        assert batch.records["event_time_ns"].tolist() == [0, 10, 20]
+        assert batch.records["scored_at_ns"].tolist() == [1000] * 3
+        assert reader.releases == ("cd" * 32,)
+        assert len(reader.read().records) == 0
+
+
+def test_the_header_says_what_the_records_are(tmp_path: Path) -> None:
+    with _writer(tmp_path / "a.ring"), RingReader(tmp_path / "a.ring") as reader:
+        assert (reader.columns, reader.instruments, reader.feature_set_id) == (COLUMNS, INSTRUMENTS, SET)
+
+
+def test_what_was_overwritten_is_counted(tmp_path: Path) -> None:
+    with _writer(tmp_path / "a.ring") as writer, RingReader(tmp_path / "a.ring") as reader:
+        _write(writer, 5)
+        _write(writer, 8, first=5)
+        batch = reader.read()
+        assert (batch.missed, batch.records["score"].tolist()) == (5, [5, 6, 7, 8, 9, 10, 11, 12])
+        _write(writer, 2, first=13)
+        assert reader.read().missed == 0
+
+
+def test_a_write_larger_than_the_ring_keeps_its_end(tmp_path: Path) -> None:
+    with _writer(tmp_path / "a.ring") as writer, RingReader(tmp_path / "a.ring") as reader:
+        _write(writer, 20)
+        batch = reader.read()
+        assert (batch.missed, batch.records["score"].tolist()) == (12, list(range(12, 20)))
+
+
+@given(sizes=st.lists(st.integers(0, 30), max_size=20), reads=st.lists(st.booleans(), min_size=20, max_size=20))
+def test_nothing_is_lost_without_being_counted(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], reads: list[bool]
+) -> None:
+    path = tmp_path_factory.mktemp("ring") / "a.ring"
+    with _writer(path, capacity=16) as writer, RingReader(path) as reader:
+        seen: list[float] = []
+        missed = written = 0
+        for size, look in zip(sizes, reads, strict=False):
+            _write(writer, size, first=written)
+            written += size
+            if look:
+                batch = reader.read()
+                missed += batch.missed
+                seen += batch.records["score"].tolist()
+        batch = reader.read()
+        seen += batch.records["score"].tolist()
+        assert len(seen) + missed + batch.missed == written
+        assert seen == sorted(set(seen))
+
+
+def test_a_record_being_overwritten_is_dropped_and_counted(tmp_path: Path) -> None:
+    """The writer stopped in the middle of record 10, which takes the place of record 2."""
+    with _writer(tmp_path / "a.ring") as writer, RingReader(tmp_path / "a.ring") as reader:
+        _write(writer, 8)
+        writer._fields["begin"][1] = 10
+        writer._fields["score"][1] = 99
+        batch = reader.read()
+        assert batch.missed == 1
+        assert batch.records["begin"].tolist() == [1, 3, 4, 5, 6, 7, 8]
+
+
+def test_one_value_stands_for_all_rows_and_inline_rows_name_no_instrument(tmp_path: Path) -> None:
+    with _writer(tmp_path / "a.ring") as writer, RingReader(tmp_path / "a.ring") as reader:
+        writer.write(
+            scored_at_ns=5, event_time_ns=0, knowledge_time_ns=0, instrument=INLINE, release=0, status=3,
+            score=np.full(2, np.nan, np.float32), values=np.ones((2, 2), np.float32),
+        )  # fmt: skip
+        records = reader.read().records
+        assert records["instrument"].tolist() == [-1, -1]
+        assert records["status"].tolist() == [3, 3]
+        assert np.isnan(records["score"]).all()
+
+
+def test_a_reader_follows_a_restarted_worker(tmp_path: Path) -> None:
+    path = tmp_path / "a.ring"
+    with _writer(path) as first:
+        reader = RingReader(path)
+        _write(first, 2)
+        with _writer(path) as second:
+            _write(second, 1, first=50)
+            assert reader.replaced
+            assert reader.read().records["score"].tolist() == [0, 1]  # what the first left is still there
+            reader.reopen()
+            assert not reader.replaced
+            assert reader.read().records["score"].tolist() == [50]
+        reader.close()
+
+
+def test_a_closed_ring_can_be_drained(tmp_path: Path) -> None:
+    with _writer(tmp_path / "a.ring") as writer:
+        _write(writer, 3)
+    with RingReader(tmp_path / "a.ring") as reader:
+        assert len(reader.read().records) == 3
+
+
+def test_the_file_is_private_and_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "a.ring"
+    with _writer(path, capacity=None) as writer:
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        assert path.stat().st_size <= MAX_BYTES
+        assert writer.capacity * record_dtype(2).itemsize > MAX_BYTES - 4096
+    with pytest.raises(RingError, match="expected a capacity of 1 to"):
+        _writer(tmp_path / "b.ring", capacity=MAX_BYTES)
+    with pytest.raises(RingError, match="expected a capacity of 1 to"):
+        _writer(tmp_path / "b.ring", capacity=0)
+    assert not (tmp_path / "b.ring").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"x" * 5000, b"SBRING01" + b"\0" * 5000])
+def test_a_file_that_is_no_ring_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.ring").write_bytes(content)
+    with pytest.raises(RingError, match="expected"):
+        RingReader(tmp_path / "a.ring")
+
+
+def test_a_truncated_ring_is_refused(tmp_path: Path) -> None:
+    with _writer(tmp_path / "a.ring"):
+        pass
+    data = (tmp_path / "a.ring").read_bytes()
+    (tmp_path / "b.ring").write_bytes(data[:-1])
+    with pytest.raises(RingError, match="found another size"):
+        RingReader(tmp_path / "b.ring")
+
+
+def test_a_missing_ring_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RingError, match="is its worker running"):
+        RingReader(tmp_path / "none.ring")
+
+
+def test_releases_have_an_index_each_up_to_the_table_s_end(tmp_path: Path) -> None:
+    with _writer(tmp_path / "a.ring") as writer, RingReader(tmp_path / "a.ring") as reader:
+        digests = [f"{number:064x}" for number in range(MAX_RELEASES)]
+        assert [writer.release_index(digest) for digest in digests] == list(range(MAX_RELEASES))
+        assert writer.release_index(digests[5]) == 5
+        assert reader.releases == tuple(digests)
+        with pytest.raises(RingError, match="expected at most 64 releases"):
+            writer.release_index("ff" * 32)
+
+
+def test_what_another_process_writes_meanwhile_is_never_read_torn(tmp_path: Path) -> None:
+    """A child overwrites a small ring as fast as it can; every record read here is of one piece."""
+    path = tmp_path / "a.ring"
+    code = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        import numpy as np
+        from promotion.record import RingWriter
+        columns = [f"f{n}" for n in range(12)]
+        with RingWriter(
+            Path(sys.argv[1]), feature_set_id="ab" * 32, columns=columns, instruments=["A"], capacity=64
+        ) as ring:
+            print("ready", flush=True)
+            for number in range(1, 20_001):
+                value = np.float32(number)
+                ring.write(scored_at_ns=number, event_time_ns=number, knowledge_time_ns=number, instrument=0, release=0,
+                           status=0, score=np.full(7, value), values=np.full((7, 12), value))
+            print("done", flush=True)
+        """
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        read = missed = 0
+        with RingReader(path) as reader:
+            while True:
+                done = child.poll() is not None
+                batch = reader.read()
+                read += len(batch.records)
+                missed += batch.missed
+                _check_whole(batch.records)
+                if done:
+                    break
+        assert read + missed == 140_000
+        assert read > 0
+
+
+def _check_whole(records: Any) -> None:
+    number = (records["begin"] - 1) // 7 + 1
+    assert np.array_equal(records["scored_at_ns"], number)
+    assert np.array_equal(records["score"], number.astype(np.float32))
+    assert np.array_equal(records["values"], np.repeat(number[:, None], 12, axis=1).astype(np.float32))
