@@ -44,7 +44,7 @@ SIGNAL = "large_caps"
 FIRST_AS_OF, SECOND_AS_OF = dt.date(2010, 12, 31), dt.date(2014, 12, 31)
 FIRST_TEST = dt.date(1996, 1, 2)
 REPLAY_FROM, REPLAY_TO = dt.date(2015, 1, 1), dt.date(2022, 12, 31)
-DECAY_FROM, DECAY_SESSIONS = dt.date(2015, 7, 1), 60
+DECAY_FROM, DECAY_SESSIONS = dt.date(2016, 1, 4), 60
 SCALED_FROM, SCALED_SESSIONS, SCALED_FEATURE, SCALED_BY = dt.date(2019, 6, 3), 10, "return_5", 100.0
 
 
@@ -53,14 +53,13 @@ class Story:
     """What came of the demo."""
 
     home: Path
-    snapshot: Snapshot
+    snapshot: str
     releases: tuple[Judged, ...]
     refusal: str
     honest: Tally
     faults: Tally
     generations: int
-    audit: dict[str, object]
-    last_score: tuple[int, float]
+    audit: dict[str, Any]
     seconds: float
 
 
