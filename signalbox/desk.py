@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,10 @@ class Desk:
     ledger: SqliteLedger
     keys: KeyStore
     clock: Clock
+
+    def with_clock(self, clock: Clock) -> Desk:
+        """The same home by another clock."""
+        return replace(self, clock=clock)
 
     def signer(self, name: str) -> Signer:
         """The key of principal `name`."""

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import time_ns
+from typing import Any
 
 from features.calendars import open_calendar
 from features.clock import ReplayClock
@@ -83,11 +84,12 @@ async def tell(root: Path, progress: Progress) -> Story:
         f"prices behind {SCALED_FEATURE} times {SCALED_BY:g} for {SCALED_SESSIONS} sessions from {SCALED_FROM} on"
     ):
         faults = await _replay(root, progress, with_faults=True)
-    with progress.step("Account: every entry of the ledger and every release, verified"):
-        with open_desk(root, clock=clock, read_only=True) as desk:
-            audit = desk.audit()
-            generations = desk.ledger.state().signal(SIGNAL).generation
-    return Story(root, snapshot, releases, refusal, honest, faults, generations, audit, (0, 0.0), progress.seconds)
+    account = progress.step("Account: every entry of the ledger and every release, verified")
+    with account, open_desk(root, clock=clock, read_only=True) as desk:
+        audit = desk.audit()
+        generations = desk.ledger.state().signal(SIGNAL).generation
+        progress.fact(f"{audit['entries']} entries and {audit['releases']} releases verify")
+    return Story(root, snapshot.id, releases, refusal, honest, faults, generations, audit, progress.seconds)
 
 
 def _take_snapshot(desk: Desk, progress: Progress) -> Snapshot:
