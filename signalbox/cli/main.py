@@ -12,8 +12,8 @@ import click
 COMMANDS = {
     "demo": ("signalbox.cli.demo", "demo"),
     "init": ("signalbox.cli.setup", "init"),
-    "snapshot": ("signalbox.cli.research", "snapshot"),
-    "features": ("signalbox.cli.research", "features"),
+    "snapshot": ("signalbox.cli.data", "snapshot"),
+    "features": ("signalbox.cli.data", "features"),
     "train": ("signalbox.cli.research", "train"),
     "sweep": ("signalbox.cli.research", "sweep"),
     "backtest": ("signalbox.cli.research", "backtest"),

@@ -40,6 +40,7 @@ class Tally:
     net: list[float] = field(default_factory=list)
     missed: int = 0
     unanswered: int = 0
+    rates: dict[str, str] = field(default_factory=dict)
 
     def take(self, record: SessionRecord) -> None:
         """One session's record."""
@@ -136,7 +137,13 @@ class Replay:
                 score, _ = await self._ask()
                 tally.answered(score)
             tell(tally.sessions)
+        tally.rates = self._rates()
         return tally
+
+    def _rates(self) -> dict[str, str]:
+        """Each rule's measured false-alarm rates, for the release that is live now."""
+        live = self.desk.ledger.state().signal(self.signal).live
+        return {} if live is None else {r: b.describe() for r, b in self.monitor.yardstick(live).bounds.items()}
 
     async def _push(self, rows: Sequence[FeatureRow]) -> None:
         self.clock.advance_to(rows[0].knowledge_time_ns)
