@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from promotion.evidence.arrays import Floats, Ints
 from promotion.evidence.errors import NotValidError
 
-__all__ = ["SESSIONS_PER_YEAR", "budget_row", "episodes_per_year", "joint_thresholds"]
+__all__ = ["SESSIONS_PER_YEAR", "budget_row", "episodes_per_year", "joint_thresholds", "thresholds_of"]
 
 SESSIONS_PER_YEAR = 252
 _CANDIDATES = 400  # levels tried, denser towards the tail
+_LEAST = 1e-9  # a statistic below is this
 
 
 def episodes_per_year(alarms: NDArray[np.bool_]) -> float:
@@ -27,22 +28,29 @@ def episodes_per_year(alarms: NDArray[np.bool_]) -> float:
     return float(begun.mean() * SESSIONS_PER_YEAR)
 
 
+def thresholds_of(statistic: Floats, budgets: tuple[float, ...]) -> Floats:
+    """Thresholds [budget]: "above it" keeps each budget of episodes a year on paths [path, session], large = bad."""
+    ordered = np.sort(statistic, axis=None)
+    levels = ordered[_ranks(ordered.size)]
+    rates = np.array([episodes_per_year(statistic > level) for level in levels])
+    return np.array([levels[_first_within(rates, budget)] for budget in budgets])
+
+
 def joint_thresholds(statistics: Floats, budgets: tuple[float, ...], *, tolerance: Floats | float = 0.0) -> Floats:
     """Thresholds float64 [budget, statistic]: "any statistic above its own" keeps each budget of episodes a year.
 
-    statistics: [path, session, statistic] of healthy paths, large = bad. Every statistic gets the same tail
-    probability of its own law, which is where multiplicity and dependence are paid for. tolerance: what is too small
-    to matter, however rare; no threshold is below it.
+    statistics: [path, session, statistic] of healthy paths, positive, large = bad. Each is measured on its own scale,
+    the distance of its logarithm from the median in units of that of its 95 % quantile; one number on that scale, found
+    for the largest of all statistics, is where dependence and multiplicity are paid for. (A rank as the scale would
+    ask every statistic for a quantile beyond anything its record holds.) tolerance: what is too small to matter,
+    however rare; no threshold is below it.
     """
-    looks = statistics.reshape(-1, statistics.shape[-1])
-    ordered = np.sort(looks, axis=0)
-    ranks = np.stack([np.searchsorted(ordered[:, k], looks[:, k]) for k in range(looks.shape[1])], axis=1)
-    ranks[looks <= tolerance] = 0  # within tolerance: never an alarm
-    worst: Ints = ranks.max(axis=1).reshape(statistics.shape[:2])
-    levels = _levels(len(looks))
-    rates = np.array([episodes_per_year(worst > level) for level in levels])
-    chosen = [levels[_first_within(rates, budget)] for budget in budgets]
-    thresholds: Floats = np.maximum(ordered[chosen], tolerance)
+    logs = np.log(np.maximum(statistics, _LEAST))
+    middle, upper = np.quantile(logs, (0.5, 0.95), axis=(0, 1))
+    scale = np.maximum(upper - middle, _LEAST)
+    excess = np.where(statistics > tolerance, (logs - middle) / scale, -np.inf)
+    common = thresholds_of(excess.max(axis=2), budgets)[:, None]
+    thresholds: Floats = np.maximum(np.exp(middle + scale * common), tolerance)
     return thresholds
 
 
@@ -57,7 +65,7 @@ def budget_row(budgets: Floats, asked: float) -> int:
     return int(within[np.argmax(budgets[within])])
 
 
-def _levels(looks: int) -> Ints:
+def _ranks(looks: int) -> Ints:
     """Order statistics to try, ascending to the largest: as many a decade of tail probability."""
     tails = np.geomspace(1, looks, _CANDIDATES)
     return np.unique(np.asarray(looks - np.round(tails), dtype=np.int64))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from promotion.evidence.arrays import Floats, Ints, varying
 from promotion.evidence.bootstrap import stationary_indices
-from promotion.evidence.budget import SESSIONS_PER_YEAR, budget_row, episodes_per_year, joint_thresholds
+from promotion.evidence.budget import SESSIONS_PER_YEAR, budget_row, episodes_per_year, joint_thresholds, thresholds_of
 from promotion.evidence.drift import bin_of, ks_p_value, psi, quantile_bins
 from promotion.evidence.errors import NotValidError, RecordError, ShapeError, TooFewError
 from promotion.evidence.sharpe import SharpeLevel, sharpe
@@ -38,7 +38,7 @@ PSI_TOLERANCE = 0.10  # what is too small to matter, however rare it is in the n
 KS_TOLERANCE = 0.10
 # Share of a budget that is spent: a threshold found on one record errs, and erring low costs more than erring high
 # saves. Measured over many records (tests/promotion/evidence/test_nulls.py), these keep the budget on average.
-_SHARPE_MARGIN, _DRIFT_MARGIN = 0.9, 0.7
+_SHARPE_MARGIN, _DRIFT_MARGIN = 0.9, 0.4
 
 
 class _Arrays:
@@ -167,7 +167,7 @@ def sharpe_nulls(
         quantiles=np.array(QUANTILES),
         quantile_values=np.quantile(rolled, QUANTILES),
         budgets=np.array(budgets),
-        thresholds=-joint_thresholds(-rolled[:, :, None], spent, tolerance=-np.inf)[:, 0],
+        thresholds=-thresholds_of(-rolled, spent),
         desk_sds=desk_sds,
         desk_alarms_per_year=episodes_per_year(rolled < mean - desk_sds * sd),
         simulated_years=rolled.size / SESSIONS_PER_YEAR,
@@ -241,19 +241,23 @@ def _simulate(
     cumulative: NDArray[np.float32], window: int, draws: int, generator: np.random.Generator
 ) -> tuple[Floats, Floats]:
     """PSI and KS, each [draw, look, feature], of a year of windows of a drawn future against a drawn reference."""
-    sessions = len(cumulative)
+    sessions, looks = len(cumulative), SESSIONS_PER_YEAR
     block = max(2 * window, min(BLOCK_SESSIONS, sessions / 10))
-    looks = SESSIONS_PER_YEAR
     psis = np.empty((draws, looks, cumulative.shape[1]))
     distances = np.empty_like(psis)
     for draw in range(draws):
-        drawn = stationary_indices(sessions, block_length=block, horizon=sessions, paths=1, generator=generator)[0]
-        base = np.tensordot(np.bincount(drawn, minlength=sessions).astype(np.float32), cumulative, axes=1)
+        base = np.tensordot(_multiplicity(sessions, block, generator), cumulative, axes=1)
         future = stationary_indices(
             sessions, block_length=block, horizon=looks + window - 1, paths=1, generator=generator
         )[0]
         psis[draw], distances[draw] = _looks(cumulative[future], base, window)
     return psis, distances
+
+
+def _multiplicity(sessions: int, block: float, generator: np.random.Generator) -> NDArray[np.float32]:
+    """How often a redrawn reference holds each session, float32 [session]."""
+    drawn = stationary_indices(sessions, block_length=block, horizon=sessions, paths=1, generator=generator)[0]
+    return np.bincount(drawn, minlength=sessions).astype(np.float32)
 
 
 def _looks(path: NDArray[np.float32], base: NDArray[np.float32], window: int) -> tuple[Floats, Floats]:
