@@ -26,7 +26,7 @@ from promotion.gates import Verdict, judge
 from promotion.home import Home
 from promotion.ledger.entry import Entry
 from promotion.ledger.kinds import Plan, Stage
-from promotion.ledger.state import LedgerState
+from promotion.ledger.state import LedgerState, Trial
 from promotion.ledger.trials import Family, count
 from promotion.release.open import OpenRelease, open_release
 from promotion.rollout import Rollout, gate_policy_in_force
@@ -123,7 +123,8 @@ def judge_release(
     """
     release = open_release(home, digest, environment=state.environment, principals=state.principals)
     manifest = release.manifest
-    _check_trials(state, release)
+    family = Family(manifest.trials.label, manifest.trials.universe, manifest.trials.data)
+    _check_trials(state, release, family)
     _check_record(release)
     stated = Evidence.read(release.files["evidence.json"])
     stated_trials = int(stated.metrics.get("trials", 0))
@@ -134,7 +135,6 @@ def judge_release(
             f"evidence.json: expected what the release's own arrays give, found {'; '.join(wrong[:5])}; "
             "validate the run anew"
         )
-    family = Family(manifest.trials.label, manifest.trials.universe, manifest.trials.data)
     counted = max(count(state, family).total, stated_trials)
     if counted != stated_trials:
         evidence = assess(assessment_inputs(release, counted))
@@ -181,24 +181,33 @@ def _parity(native: NDArray[np.float32], found: NDArray[np.float32]) -> Parity:
     return Parity(len(native), worst, worst / float(np.spacing(np.nanmax(np.abs(native)))))
 
 
-def _check_trials(state: LedgerState, release: OpenRelease) -> None:
-    """ReleaseRefused unless every trial in the release is one of the ledger's, with the returns it was closed with."""
-    if release.manifest.trials.declared:
-        return
+def _check_trials(state: LedgerState, release: OpenRelease, family: Family) -> None:
+    """ReleaseRefused unless the trials in the release are those of the ledger, with the returns that it knows."""
     tried = release.arrays("trials.npz")
-    for position, name in enumerate(tried["ids"].tolist()):
-        trial = state.trials.get(name)
-        if trial is None or trial.data != release.manifest.trials.data:
-            raise ReleaseRefused(f"trials.npz: expected trials of this ledger, found {name!r}; train under this ledger")
-        returns = np.ascontiguousarray(tried["returns"][:, position], dtype="<f8")
-        closed = (
-            np.isnan(returns).all() if trial.outcome != "finished" else sha256_hex(returns.tobytes()) == trial.returns
-        )
-        if not closed:
+    if release.manifest.trials.declared:
+        if state.declarations.get(_hash(tried["returns"])) != family.key:
             raise ReleaseRefused(
-                f"trials.npz: expected what trial {name} ({trial.outcome}) was closed with, found other returns; "
-                "validate the run anew"
+                "trials.npz: expected the returns that the model's author declared to this ledger, found others; "
+                "declare the trials, then validate the run anew"
             )
+        return
+    for position, name in enumerate(tried["ids"].tolist()):
+        _check_trial(state.trials.get(name), name, family, tried["returns"][:, position])
+
+
+def _check_trial(trial: Trial | None, name: str, family: Family, returns: NDArray[np.float64]) -> None:
+    if trial is None or (trial.label, trial.universe, trial.data) != family.key:
+        raise ReleaseRefused(f"trials.npz: expected trials of this ledger, found {name!r}; train under this ledger")
+    known = _hash(returns) == trial.returns if trial.outcome == "finished" else bool(np.isnan(returns).all())
+    if not known:
+        raise ReleaseRefused(
+            f"trials.npz: expected what trial {name} ({trial.outcome}) was closed with, found other returns; "
+            "validate the run anew"
+        )
+
+
+def _hash(returns: NDArray[np.float64]) -> str:
+    return sha256_hex(np.ascontiguousarray(returns, dtype="<f8").tobytes())
 
 
 def _check_record(release: OpenRelease) -> None:

@@ -88,7 +88,8 @@ class LedgerState:
     """The whole ledger, folded.
 
     sequence, head: the last entry's number and hash. environment: "" for an empty ledger. policies: what is in force,
-    by name. declared: trials of handed-over models, by (label, universe, data). plans: by hash.
+    by name. declared: how many trials of handed-over models, by (label, universe, data); declarations: that family by
+    the hash of the declared returns. plans: by hash.
     """
 
     sequence: int
@@ -99,6 +100,7 @@ class LedgerState:
     signals: Mapping[str, SignalState]
     trials: Mapping[str, Trial]
     declared: Mapping[tuple[str, str, str], int]
+    declarations: Mapping[str, tuple[str, str, str]]
     releases: Mapping[str, Release]
     plans: Mapping[str, Proposed]
     lineage: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)

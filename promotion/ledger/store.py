@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from promotion.errors import EntryRefused, KeyReused, LedgerUnreadable, NotAllowed, WrongEnvironment
 from promotion.ledger.entry import Action, Entry, place, read_entry
+from promotion.ledger.fold import apply
 from promotion.ledger.state import LedgerState
 from promotion.ledger.verify import Head, Verifier, signature_holds
 
@@ -111,7 +112,7 @@ class SqliteLedger:
             books = self._verifier.books
             entry = place(action, sequence=books.sequence + 1, previous=books.head)
             self._check_signature(entry)
-            books.apply(entry)
+            apply(books, entry)
             try:
                 connection.execute(
                     "INSERT INTO entries (sequence, idempotency_key, body) VALUES (?, ?, ?)",

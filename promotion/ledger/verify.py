@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from features.canonical import NotCanonicalError, sha256_hex
 from promotion.errors import BrokenChain, EntryRefused, PromotionError
 from promotion.identity import Principal
+from promotion.ledger.books import Books
 from promotion.ledger.entry import GENESIS, Entry, read_entry
-from promotion.ledger.fold import Books, LedgerState
+from promotion.ledger.fold import apply
+from promotion.ledger.state import LedgerState
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Verifier:
         self._check_link(entry)
         self._check_signature(entry)
         try:
-            self.books.apply(entry)
+            apply(self.books, entry)
         except PromotionError as error:
             raise BrokenChain(entry.sequence, f"the rules refuse it: {error}") from error
         return entry

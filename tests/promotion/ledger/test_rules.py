@@ -18,7 +18,7 @@ from promotion.errors import (
 )
 from promotion.identity import KeyStore, Principal
 from promotion.ledger.entry import place, sign
-from promotion.ledger.fold import Books, fold
+from promotion.ledger.fold import Books, apply, fold
 from promotion.ledger.store import SqliteLedger
 from promotion.promote import plan_promotion, promote
 from promotion.release.open import open_release
@@ -339,7 +339,7 @@ def test_what_cannot_be_appended_cannot_be_folded(live: Any) -> None:
 def test_a_refused_entry_leaves_the_books_as_they_were(live: Any) -> None:
     books = Books()
     for entry in live.ledger.entries():
-        books.apply(entry)
+        apply(books, entry)
     before = books.state()
     bad = place(
         sign(
@@ -350,7 +350,7 @@ def test_a_refused_entry_leaves_the_books_as_they_were(live: Any) -> None:
         previous=before.head,
     )  # fmt: skip
     with pytest.raises(EntryRefused):
-        books.apply(bad)
+        apply(books, bad)
     assert books.state() == before
 
 

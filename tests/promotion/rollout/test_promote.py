@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from features.canonical import canonical_json
 from promotion.config import GatePolicy, Threshold
 from promotion.errors import Conflict, EntryRefused, GateFailed, NotApproved, PlanMoved, ReleaseRefused, SignalFrozen
+from promotion.evidence.assess import Evidence
+from promotion.ledger.trials import declare_trials
 from promotion.promote import judge_release, plan_promotion, promote
 from promotion.release.arrays import from_npz, to_npz
 from promotion.rollout import gate_policy_in_force
@@ -196,3 +199,21 @@ def test_measured_numbers_travel_as_decimal_strings(desk: Any) -> None:
     planned = plan_promotion(desk.rollout, desk.home, desk.register(), as_="alice")
     assert all(isinstance(value, str) for value in planned.plan.measured.values())
     assert canonical_json(desk.ledger.entries()[-1].payload)
+
+
+def test_a_declared_release_stands_on_what_was_declared(desk: Any, make_parts: Any) -> None:
+    policy = GatePolicy(thresholds=(), declared_trials_suffice=True)
+    returns = from_npz(make_parts().files["trials.npz"])["returns"]
+    stated = Evidence.read(make_parts().files["evidence.json"])
+    metrics = {**stated.metrics, "trials_declared": 1.0}
+    evidence = msgspec.structs.replace(stated, metrics=metrics).canonical()
+    digest = desk.register(declared=True, files={"evidence.json": evidence})
+    with pytest.raises(ReleaseRefused, match=r"expected the returns that the model's author declared"):
+        judge_release(desk.home, desk.ledger.state(), digest, policy=policy)
+    alice, family = desk.keys.signer("alice"), make_parts().trials
+    declare_trials(desk.ledger, family, number=12, returns=returns.tobytes(), signer=alice, clock=desk.clock)
+    judgement = judge_release(desk.home, desk.ledger.state(), digest, policy=policy)
+    assert judgement.trials == 13
+    assert judgement.verdict.passed
+    refusing = judge_release(desk.home, desk.ledger.state(), digest, policy=GatePolicy(thresholds=()))
+    assert refusing.verdict.reasons[0].startswith("trials_declared: expected trials counted in the ledger")
