@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import click
 
-# name -> (module, attribute): a command's module is imported when the command runs or its help is asked for.
+
+@dataclass(frozen=True)
+class Lazy:
+    """Where a command lives, and its one line in the list: its module is imported only when it runs."""
+
+    module: str
+    attribute: str
+    line: str
+
+
 COMMANDS = {
-    "demo": ("signalbox.cli.demo", "demo"),
-    "init": ("signalbox.cli.setup", "init"),
-    "snapshot": ("signalbox.cli.data", "snapshot"),
-    "features": ("signalbox.cli.data", "features"),
-    "train": ("signalbox.cli.research", "train"),
-    "sweep": ("signalbox.cli.research", "sweep"),
-    "backtest": ("signalbox.cli.research", "backtest"),
-    "validate": ("signalbox.cli.research", "validate"),
-    "promote": ("signalbox.cli.promotion", "promote"),
-    "rollback": ("signalbox.cli.promotion", "rollback"),
-    "approve": ("signalbox.cli.promotion", "approve"),
-    "weight": ("signalbox.cli.promotion", "weight"),
-    "halt": ("signalbox.cli.promotion", "halt"),
-    "resume": ("signalbox.cli.promotion", "resume"),
-    "serve": ("signalbox.cli.live", "serve"),
-    "publish": ("signalbox.cli.live", "publish"),
-    "monitor": ("signalbox.cli.live", "monitor"),
-    "status": ("signalbox.cli.account", "status"),
-    "history": ("signalbox.cli.account", "history"),
-    "audit": ("signalbox.cli.account", "audit"),
+    "demo": Lazy("demo", "demo", "The whole path on real prices, in about two minutes."),
+    "init": Lazy("setup", "init", "Found a home: keys, ledger, policies in force."),
+    "snapshot": Lazy("data", "snapshot", "Take prices into an immutable snapshot."),
+    "features": Lazy("data", "features", "What a model sees: list the features, or compute them."),
+    "train": Lazy("research", "train", "Train a model; every candidate is a trial in the ledger."),
+    "sweep": Lazy("research", "sweep", "Try many random candidates; each counts at the gate."),
+    "backtest": Lazy("research", "backtest", "What a run would have earned out of sample."),
+    "validate": Lazy("research", "validate", "Evidence computed anew, and a signed release."),
+    "promote": Lazy("promotion", "promote", "Put a release in service."),
+    "approve": Lazy("promotion", "approve", "Approve a plan, as another person."),
+    "rollback": Lazy("promotion", "rollback", "Back to the last good release, at once."),
+    "weight": Lazy("promotion", "weight", "Set a signal's capital weight."),
+    "halt": Lazy("promotion", "halt", "Halt a signal: every score is refused."),
+    "resume": Lazy("promotion", "resume", "Back to NORMAL after NO_NEW_RISK or HALTED."),
+    "serve": Lazy("live", "serve", "Serve what the ledger says."),
+    "publish": Lazy("live", "publish", "Compute features and push them to the scorer."),
+    "monitor": Lazy("live", "monitor", "Watch a signal, and act by the policy."),
+    "status": Lazy("account", "status", "What every signal serves, at what weight and posture."),
+    "history": Lazy("account", "history", "The ledger: who did what, when and why."),
+    "audit": Lazy("account", "audit", "Check that the history is what it was."),
 }
 USAGE = 64
 
@@ -45,9 +55,14 @@ class SignalboxGroup(click.Group):
         """The command called `cmd_name`, imported now."""
         if cmd_name not in COMMANDS:
             return None
-        module, attribute = COMMANDS[cmd_name]
-        command: click.Command = getattr(import_module(module), attribute)
+        lazy = COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(f"signalbox.cli.{lazy.module}"), lazy.attribute)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, lazy.line) for name, lazy in COMMANDS.items()])
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the command line; exits with the code of the contracts."""

@@ -90,7 +90,7 @@ def _alarms(tally: Tally) -> str:
     header = ("rule", *detectors, "measured on a healthy release")
     return "\n".join(
         [
-            f"{tally.sessions} sessions, live net Sharpe {tally.net_sharpe:.2f} a year on unweighted paper P&L; alarms:",
+            f"{tally.sessions} sessions, net Sharpe of what was live {tally.net_sharpe:.2f} a year (unweighted); alarms:",
             table(header, rows),
             f"most often off their distribution (desk): {', '.join(subjects[:6]) or 'none'}",
         ]
