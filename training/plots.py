@@ -104,20 +104,22 @@ def monthly(sessions_ns: NDArray[np.int64], net: Floats) -> str:
 
     def draw(axes: Axes) -> None:
         limit = max(float(np.nanpercentile(np.abs(table), 98)), 1e-9)
-        axes.imshow(table, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
+        # squares, not an image: no compressed bytes that another library would write otherwise
+        axes.pcolormesh(np.ma.masked_invalid(table), cmap="RdBu", vmin=-limit, vmax=limit, linewidth=0)
         for row, column in zip(*np.nonzero(np.isfinite(table)), strict=True):
             shade = "white" if abs(table[row, column]) > 0.7 * limit else INK
             axes.text(
-                column,
-                row,
+                column + 0.5,
+                row + 0.5,
                 f"{table[row, column] + 0.0:.1f}".replace("-0.0", "0.0"),
                 ha="center",
                 va="center",
                 fontsize=7,
                 color=shade,
             )
-        axes.set_xticks(range(12), MONTHS)
-        axes.set_yticks(range(rows), [str(first + row) for row in range(rows)])
+        axes.set_xticks(np.arange(12) + 0.5, MONTHS)
+        axes.set_yticks(np.arange(rows) + 0.5, [str(first + row) for row in range(rows)])
+        axes.invert_yaxis()
         axes.grid(visible=False)
         axes.tick_params(length=0)
 
