@@ -24,7 +24,8 @@ _NO_LEDGER = "no readable ledger since the supervisor started"
 class Assignment:
     """The supervisor's word to its workers. It starts with every signal of the configuration HALTED.
 
-    latched: signal (EVERY: all) → why it is halted here, whatever the ledger says. sequence: the last ledger entry
+    latched: signal (EVERY: all) → why it is halted here, whatever the ledger says. Until the ledger has the halt too,
+    its replies carry the generation after the one it was latched at. sequence: the last ledger entry
     that was taken in, 0 for none. ledger_error: why the ledger could not be read last time, or "".
     """
 
@@ -39,6 +40,7 @@ class Assignment:
         self._unproven: dict[str, str] = {}
         self._proven: set[str] = set()
         self._failures: dict[str, str] = {}
+        self._latched_at: dict[str, int] = {}  # signal → the generation at which a latch found it
 
     async def take(self, state: LedgerState) -> None:
         """Takes in what the ledger says. A release that is new here is first opened in a process that may die of it."""
@@ -53,12 +55,17 @@ class Assignment:
     def latch(self, signal: str, reason: str) -> None:
         """Halts `signal`, EVERY for all of them, until `unlatch`."""
         self.latched[signal] = reason or "halted by the operator"
+        for name, each in self._signals.items():
+            if signal in (EVERY, name) and each.posture != "HALTED":
+                self._latched_at.setdefault(name, each.generation)
 
     def unlatch(self, signal: str) -> None:
         """Takes a latched halt back; EVERY takes all of them back."""
         if signal == EVERY:
             self.latched.clear()
         self.latched.pop(signal, None)
+        if EVERY not in self.latched:
+            self._latched_at = {name: at for name, at in self._latched_at.items() if name in self.latched}
 
     def note(self, failures: dict[str, str]) -> None:
         """Signal → why a worker does not serve it as it should."""
@@ -80,7 +87,8 @@ class Assignment:
     def _cut_down(self, each: Served) -> Served:
         latched = self.latched.get(each.signal) or self.latched.get(EVERY)
         if latched:
-            return _stop(each, latched)
+            at = self._latched_at.get(each.signal, -1)
+            return _stop(msgspec.structs.replace(each, generation=max(each.generation, at + 1)), latched)
         if each.live in self._unproven:
             return _stop(each, self._unproven[each.live])
         return each

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,25 @@ Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
 Bytes = npt.NDArray[np.uint8]
+
+
+class Recorder(Protocol):
+    """Where scored rows are recorded (the ring)."""
+
+    def record(
+        self, model: Model, slots: Int64s | None, rows: Rows | Float32s, scores: Float32s, status: Bytes
+    ) -> None:
+        """Records rows that `model` scored for the first time; slots None and bare values for inline rows."""
+        ...
+
+
+class NoRecorder:
+    """Records nothing: where no monitor reads."""
+
+    def record(
+        self, model: Model, slots: Int64s | None, rows: Rows | Float32s, scores: Float32s, status: Bytes
+    ) -> None:
+        """See Recorder.record."""
 
 
 class Ring:

@@ -10,19 +10,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from protos.signalbox.v1 import scorer_pb2
+from serving.call import AwaitedCall, Call
 from serving.errors import DeadlinePassed, Draining, NoLiveRelease, ServingError, TooManyScores, UnknownSignal
 from serving.feature_table import FeatureTables, Rows
+from serving.recorder import NoRecorder, Recorder
 from serving.routes import Route
 from serving.runtime.backend import Model
-from serving.runtime.engine import NO_DEADLINE_NS, Engine, Job
+from serving.runtime.engine import Done, Engine, Job
 from serving.statistics import ScorerCounts
 from serving.wire import (
     Answer,
@@ -41,38 +43,23 @@ from serving.wire import (
 
 Bools = npt.NDArray[np.bool_]
 
-
-class Call(Protocol):
-    """One unary call, as a transport holds it. Exactly one of the two methods is called, once, from the loop."""
-
-    deadline_ns: int  # on the monotonic clock; NO_DEADLINE_NS without one
-
-    def answer(self, body: bytes) -> None:
-        """Sends the reply."""
-        ...
-
-    def refuse(self, error: ServingError) -> None:
-        """Ends the call with the status that `serving.status` gives `error`."""
-        ...
+RECHECK_SECONDS = 1.0  # how long a subscriber may believe in a row that has run out
 
 
-class Recorder(Protocol):
-    """Where scored rows are recorded (the ring)."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """One question on its way. Lives as long as the request."""
 
-    def record(
-        self, model: Model, slots: Int64s | None, rows: Rows | Float32s, scores: Float32s, status: Bytes
-    ) -> None:
-        """Records rows that `model` scored for the first time; slots None and bare values for inline rows."""
-        ...
+    call: Call
+    question: Question
+    route: Route
+    model: Model
 
-
-class NoRecorder:
-    """Records nothing: where no monitor reads."""
-
-    def record(
-        self, model: Model, slots: Int64s | None, rows: Rows | Float32s, scores: Float32s, status: Bytes
-    ) -> None:
-        """See Recorder.record."""
+    def slots(self) -> Int64s:
+        """Where the table keeps the instruments asked for, int64 [n]; −1 for one that is not in the universe."""
+        places = self.route.places[self.model.feature_set_id]
+        names = self.question.instruments or self.route.universe
+        return np.array([places.get(name, -1) for name in names], np.int64)
 
 
 class Scorer:
@@ -141,89 +128,75 @@ class Scorer:
                 if reply != last:
                     yield reply
                 last = reply
-                await changed.wait()
+                with suppress(TimeoutError):  # a row also changes by running out of time
+                    await asyncio.wait_for(changed.wait(), RECHECK_SECONDS)
 
     def _ask(self, call: Call, question: Question) -> Job | None:
         route = self._route(question.signal)
         if route.halted:
             self._send(call, _refused_answer(route, question))
             return None
-        model = route.model(question.release)
-        if question.features:
-            return self._ask_inline(call, question, route, model)
-        return self._ask_table(call, question, route, model)
+        asked = _Asked(call, question, route, route.model(question.release))
+        return self._ask_inline(asked) if question.features else self._ask_table(asked)
 
-    def _ask_inline(self, call: Call, question: Question, route: Route, model: Model) -> Job:
-        rows = inline_rows(question, model)
+    def _ask_inline(self, asked: _Asked) -> Job:
+        rows = inline_rows(asked.question, asked.model)
 
         def done(outcome: Float32s | ServingError) -> None:
             if isinstance(outcome, ServingError):
-                self._refuse(call, outcome)
+                self._refuse(asked.call, outcome)
                 return
-            status = np.where(_leaves(outcome, model), RowStatus.OK, RowStatus.REFUSED).astype(np.uint8)
-            self.recorder.record(model, None, rows, outcome, status)
-            self._reply(call, question, route, model, outcome, status)
+            status = _score_status(outcome, asked.model)
+            self.recorder.record(asked.model, None, rows, outcome, status)
+            self._reply(asked, outcome, status)
 
-        return self._submit(Job(model, rows, done, call.deadline_ns))
+        return self._submit(asked, rows, done)
 
-    def _ask_table(self, call: Call, question: Question, route: Route, model: Model) -> Job | None:
-        places = route.places[model.feature_set_id]
-        names = question.instruments or route.universe
-        slots = np.array([places.get(name, -1) for name in names], np.int64)
+    def _ask_table(self, asked: _Asked) -> Job | None:
+        model, slots = asked.model, asked.slots()
         rows = self.tables.table(model.feature_set_id, model.columns).rows(slots)
-        status = _row_status(rows, slots, model, self.tables.clock.now_ns(), question.max_age_ns)
+        status = _row_status(rows, slots, model, self.tables.clock.now_ns(), asked.question.max_age_ns)
         scores, known = model.memo.look_up(slots, rows.sequences)
         missing = np.flatnonzero((status == RowStatus.OK) & ~known)
         if not len(missing):
-            self._reply_rows(call, question, route, model, rows, scores, status)
+            self._reply(asked, scores, status, rows)
             return None
 
         def done(outcome: Float32s | ServingError) -> None:
             if isinstance(outcome, ServingError):
-                self._refuse(call, outcome)
+                self._refuse(asked.call, outcome)
                 return
             scores[missing] = outcome
-            self._keep(model, slots, rows, missing, outcome)
-            self._reply_rows(call, question, route, model, rows, scores, status)
+            self._keep(model, slots[missing], rows.at(missing), outcome)
+            self._reply(asked, scores, status, rows)
 
-        return self._submit(Job(model, rows.values[missing], done, call.deadline_ns))
+        return self._submit(asked, rows.values[missing], done)
 
-    def _submit(self, job: Job) -> Job:
-        if not job.model.allowance.take(len(job.rows), self._monotonic_ns()):
+    def _submit(self, asked: _Asked, rows: Float32s, done: Done) -> Job:
+        allowance = asked.model.allowance
+        if not allowance.take(len(rows), self._monotonic_ns()):
             raise TooManyScores(
-                f"release {job.model.digest[:12]}: expected at most {job.model.allowance.per_second:.0f} new scores a "
-                f"second in a worker, found {len(job.rows)} more; ask less often, or raise the limit in a new release"
+                f"release {asked.model.digest[:12]}: expected at most {allowance.per_second:.0f} new scores a second "
+                f"in a worker, found {len(rows)} more; ask less often, or raise the limit in a new release"
             )
+        job = Job(asked.model, rows, done, asked.call.deadline_ns)
         self.engine.submit(job)
         return job
 
-    def _keep(self, model: Model, slots: Int64s, rows: Rows, at: Int64s, scores: Float32s) -> None:
+    def _keep(self, model: Model, slots: Int64s, rows: Rows, scores: Float32s) -> None:
         """Remembers new scores, and records those that are the first of their row."""
-        new = model.memo.keep(slots[at], rows.sequences[at], scores)
-        if new.any():
-            first = at[new]
-            status = np.where(_leaves(scores[new], model), RowStatus.OK, RowStatus.REFUSED).astype(np.uint8)
-            self.recorder.record(model, slots[first], rows.at(first), scores[new], status)
+        first = np.flatnonzero(model.memo.keep(slots, rows.sequences, scores))
+        if len(first):
+            status = _score_status(scores[first], model)
+            self.recorder.record(model, slots[first], rows.at(first), scores[first], status)
 
-    def _reply_rows(
-        self, call: Call, question: Question, route: Route, model: Model, rows: Rows, scores: Float32s, status: Bytes
-    ) -> None:
-        status[(status == RowStatus.OK) & ~_leaves(scores, model)] = RowStatus.REFUSED
-        self._reply(call, question, route, model, scores, status, rows)
-
-    def _reply(
-        self,
-        call: Call,
-        question: Question,
-        route: Route,
-        model: Model,
-        scores: Float32s,
-        status: Bytes,
-        rows: Rows | None = None,
-    ) -> None:
-        now = self.routes.get(question.signal)
-        if now is not None and now.halted:  # halted while the rows were being scored
+    def _reply(self, asked: _Asked, scores: Float32s, status: Bytes, rows: Rows | None = None) -> None:
+        """Answers with the route that the question came in by; a signal that was halted meanwhile is refused."""
+        route, model = asked.route, asked.model
+        now = self.routes.get(route.signal)
+        if now is not None and now.halted:
             route, status = now, np.full(len(status), RowStatus.REFUSED, np.uint8)
+        status[(status == RowStatus.OK) & ~_leaves(scores, model)] = RowStatus.REFUSED
         answer = Answer(
             route.generation,
             route.posture,
@@ -233,15 +206,16 @@ class Scorer:
             route.weight_of(model),
             None if rows is None else rows.knowledge_times_ns,
             None if rows is None else rows.sequences,
-            () if question.instruments else route.universe,
+            () if asked.question.instruments else route.universe,
         )
-        self._send(call, answer)
+        self._send(asked.call, answer)
 
     def _send(self, call: Call, answer: Answer) -> None:
-        if call.deadline_ns != NO_DEADLINE_NS and call.deadline_ns <= self._monotonic_ns():
+        now_ns = self._monotonic_ns()
+        if call.deadline_ns <= now_ns:
             self._refuse(call, DeadlinePassed("the deadline passed before the reply could be sent; allow more time"))
             return
-        self.counts.take(answer.status)
+        self.counts.take(answer.status, now_ns - call.began_ns)
         call.answer(write_answer(answer))
 
     def _refuse(self, call: Call, error: ServingError) -> None:
@@ -260,7 +234,7 @@ class Scorer:
             raise Draining("this worker is stopping; ask another worker, or repeat in a moment")
 
     async def _answer_to(self, question: Question) -> bytes:
-        call = AwaitedCall()
+        call = AwaitedCall(self._monotonic_ns())
         self._ask(call, question)
         return await call.reply
 
@@ -278,24 +252,9 @@ class Scorer:
             changed.set()
 
 
-class AwaitedCall:
-    """A call whose reply a coroutine awaits. `reply` raises the error that the call was refused with."""
-
-    __slots__ = ("deadline_ns", "reply")
-
-    def __init__(self, deadline_ns: int = NO_DEADLINE_NS) -> None:
-        self.deadline_ns = deadline_ns
-        self.reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    def answer(self, body: bytes) -> None:
-        """See Call.answer."""
-        if not self.reply.done():
-            self.reply.set_result(body)
-
-    def refuse(self, error: ServingError) -> None:
-        """See Call.refuse."""
-        if not self.reply.done():
-            self.reply.set_exception(error)
+def _score_status(scores: Float32s, model: Model) -> Bytes:
+    """uint8 [n] of RowStatus: OK or REFUSED."""
+    return np.where(_leaves(scores, model), RowStatus.OK, RowStatus.REFUSED).astype(np.uint8)
 
 
 def _leaves(scores: Float32s, model: Model) -> Bools:

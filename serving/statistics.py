@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -11,10 +12,17 @@ import numpy.typing as npt
 
 from serving.runtime.engine import EngineCounts
 
+LATENCY_BUCKETS_NS = tuple(
+    each * 1000 for each in (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
+)  # 10 µs to 50 ms; one more bucket holds what took longer
+
 
 @dataclass(slots=True)
 class ScorerCounts:
-    """Counted by the handlers. rows: by status (OK, STALE, UNKNOWN_INSTRUMENT, REFUSED)."""
+    """Counted by the handlers.
+
+    rows: by status (OK, STALE, UNKNOWN_INSTRUMENT, REFUSED). latencies: answered calls by LATENCY_BUCKETS_NS.
+    """
 
     requests: int = 0
     rows: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
@@ -22,9 +30,13 @@ class ScorerCounts:
     rows_pushed: int = 0
     rows_refused: int = 0
     swaps: int = 0
+    latencies: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BUCKETS_NS) + 1))
+    latency_sum_ns: int = 0
 
-    def take(self, status: npt.NDArray[np.uint8]) -> None:
-        """Counts an answer's rows."""
+    def take(self, status: npt.NDArray[np.uint8], took_ns: int) -> None:
+        """Counts an answer: its rows, and how long the worker had it."""
+        self.latencies[bisect_left(LATENCY_BUCKETS_NS, took_ns)] += 1
+        self.latency_sum_ns += took_ns
         for kind, count in enumerate(np.bincount(status, minlength=4).tolist()):
             self.rows[kind] += count
 
@@ -33,6 +45,7 @@ class WorkerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """A worker's counts at one moment: what travels to the supervisor.
 
     rows: replies' rows by status, in the order of `serving.wire.RowStatus`. errors: calls refused, by error.
+    latencies: answered calls by LATENCY_BUCKETS_NS, the last for what took longer.
     """
 
     requests: int = 0
@@ -49,6 +62,8 @@ class WorkerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     cancelled: int = 0
     shed: int = 0
     model_failures: int = 0
+    latencies: tuple[int, ...] = ()
+    latency_sum_ns: int = 0
 
 
 def statistics(scorer: ScorerCounts, engine: EngineCounts) -> WorkerStatistics:
@@ -69,4 +84,6 @@ def statistics(scorer: ScorerCounts, engine: EngineCounts) -> WorkerStatistics:
         cancelled=engine.cancelled,
         shed=engine.shed,
         model_failures=engine.failed,
+        latencies=tuple(scorer.latencies),
+        latency_sum_ns=scorer.latency_sum_ns,
     )

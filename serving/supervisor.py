@@ -28,6 +28,7 @@ from serving.feature_table import FeatureTables, Taken
 from serving.fleet import Fleet, open_fleet
 from serving.follower import LedgerFollower
 from serving.kill import EVERY
+from serving.metrics import metrics_page, render
 from serving.pipe import Ask, Message, Push, Served, Setup
 from serving.row_book import RowBook
 from serving.row_keys import read_row_keys
@@ -66,11 +67,13 @@ class ScorerView:
 class Supervisor:
     """What the control plane drives. Owned by `serve`.
 
-    control: where the control server listens, "unix:PATH". addresses: where the workers answer, HOST:PORT.
+    control: where the control server listens, "unix:PATH". addresses: where the workers answer, HOST:PORT. metrics:
+    where the metrics page is, HOST:PORT, or "".
     """
 
     def __init__(self, config: Config, follower: LedgerFollower, assignment: Assignment, book: RowBook) -> None:
         self.control = ""
+        self.metrics = ""
         self._config = config
         self._follower = follower
         self._assignment = assignment
@@ -157,6 +160,11 @@ class Supervisor:
             assignment.signals(), dict(assignment.latched), assignment.sequence, assignment.ledger_error, workers
         )
 
+    async def metrics_text(self) -> bytes:
+        """The metrics page."""
+        workers = (await self.view()).workers
+        return render({each.worker: each.statistics for each in workers}, self.fleet.restarts)
+
     async def poll(self) -> None:
         """Follows the ledger once a second, for commits that nobody called about. Runs until it is cancelled."""
         while True:
@@ -188,13 +196,16 @@ async def serve(
     workers: int = 1,
     transport: str = "grpcio",
     control: str | None = None,
+    metrics: str | None = None,
     grace_seconds: float = GRACE_SECONDS,
 ) -> AsyncIterator[Supervisor]:
     """Serves what the ledger of `home` says, until the block is left; then the workers drain.
 
     listen: HOST:PORT of worker 0; worker i listens on PORT + i (port 0: any free one each). control: path of the
-    control socket, `home.control_socket` by default. Raises BrokenChain on a broken ledger, ListenRefused when an
-    address is taken or another supervisor serves this home, KeyRingRefused for bad row keys.
+    control socket, `home.control_socket` by default. metrics: HOST:PORT of a metrics page, None for none.
+
+    Raises BrokenChain on a broken ledger, ListenRefused when an address is taken or another supervisor serves this
+    home, KeyRingRefused for bad row keys.
     """
     async with AsyncExitStack() as owned:
         follower = await owned.enter_async_context(LedgerFollower(home, config.environment))
@@ -213,6 +224,8 @@ async def serve(
         supervisor.attach(fleet)
         await supervisor.assign()
         await plane.open_for_calls()
+        if metrics is not None:
+            supervisor.metrics = await owned.enter_async_context(metrics_page(metrics, supervisor.metrics_text))
         polling = asyncio.create_task(supervisor.poll())
         owned.callback(polling.cancel)
         yield supervisor

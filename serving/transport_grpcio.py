@@ -12,9 +12,10 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from protos.signalbox.v1 import scorer_pb2
+from serving.call import AwaitedCall
 from serving.errors import ListenRefused, ServingError
 from serving.runtime.engine import NO_DEADLINE_NS
-from serving.scorer import AwaitedCall, Scorer
+from serving.scorer import Scorer
 from serving.status import message_of, status_of
 
 SERVICE: str = scorer_pb2.DESCRIPTOR.services_by_name["Scorer"].full_name
@@ -58,7 +59,8 @@ class GrpcioTransport:
     async def score(self, body: bytes, context: Any) -> bytes:
         """The handler of Score."""
         with _Counted(self):
-            call = AwaitedCall(_deadline_ns(context))
+            now_ns = time.monotonic_ns()
+            call = AwaitedCall(now_ns, _deadline_ns(context, now_ns))
             job = self._scorer.score(call, body)
             try:
                 return await call.reply
@@ -144,9 +146,9 @@ def _listen(server: grpc.aio.Server, host: str, port: int) -> int:
     return bound
 
 
-def _deadline_ns(context: Any) -> int:
+def _deadline_ns(context: Any, now_ns: int) -> int:
     remaining = context.time_remaining()
-    return NO_DEADLINE_NS if remaining is None else time.monotonic_ns() + int(remaining * _NS)
+    return NO_DEADLINE_NS if remaining is None else now_ns + int(remaining * _NS)
 
 
 async def _abort(context: Any, error: ServingError) -> NoReturn:
