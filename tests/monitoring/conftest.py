@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from features.calendars import open_calendar
-from features.clock import ReplayClock
+from features.canonical import identity
+from features.clock import Clock, ReplayClock, SystemClock
 from monitoring.collector import Collector
 from monitoring.decisions import DecisionStore
 from monitoring.monitor import Monitor
@@ -19,9 +22,13 @@ from monitoring.policy import Standing
 from monitoring.release import SCORE
 from monitoring.testing import MemoryActuator, ScriptedScorer
 from monitoring.thresholds import Yardstick
-from promotion.config import ActionPolicy, Construction, Costs, Limits, Signal
+from promotion.config import ActionPolicy, Construction, Costs, GatePolicy, Limits, Signal
 from promotion.evidence.nulls import drift_nulls, sharpe_nulls
+from promotion.identity import KeyStore
+from promotion.ledger.kinds import Plan, Registered
+from promotion.ledger.store import SqliteLedger
 from promotion.record import RingWriter
+from promotion.rollout import Rollout, found_ledger
 
 NAMES = ("momentum", "volatility")
 UNIVERSE = tuple(f"S{i}" for i in range(10))
@@ -97,28 +104,31 @@ class Desk:
     yardstick: Yardstick
     policy: ActionPolicy = POLICY
     ring: RingWriter | None = None
-    actuator: MemoryActuator = field(
+    actuator: Any = field(
         default_factory=lambda: MemoryActuator(
             Standing(generation=2, live=B, previous=A, weight=1.0, posture="NORMAL", frozen=False)
         )
     )
+    clock: ReplayClock = field(default_factory=lambda: ReplayClock("replay"))
+    keep_ring: bool = False
 
     async def __aenter__(self) -> Desk:
         self._stack = ExitStack()
         path = self.folder / "0.ring"
-        self.ring = self._stack.enter_context(
-            RingWriter(path, feature_set_id="f" * 64, columns=NAMES, instruments=UNIVERSE)
-        )
+        if not self.keep_ring:
+            self.ring = self._stack.enter_context(
+                RingWriter(path, feature_set_id="f" * 64, columns=NAMES, instruments=UNIVERSE)
+            )
         self.store = self._stack.enter_context(DecisionStore(self.folder / "decisions.db"))
         collector = self._stack.enter_context(Collector([path], [*NAMES, SCORE]))
-        self.clock = ReplayClock("replay")
+        self.clock.advance_to((self.store.last_session_ns("pair") or -HOUR_NS) + HOUR_NS)
         self.monitor = Monitor(
             "pair",
             SIGNAL,
             self.policy,
             calendar=CALENDAR,
             clock=self.clock,
-            scorer=ScriptedScorer(self.world.scores, lambda: self.actuator.state),
+            scorer=ScriptedScorer(self.world.scores, lambda: self.actuator.standing("pair")),
             actuator=self.actuator,
             store=self.store,
             collector=collector,
@@ -133,6 +143,9 @@ class Desk:
 
     def close_of(self, session: int) -> int:
         return CALENDAR.close_at(FIRST + session)
+
+    def session_of(self, close_ns: int) -> int:
+        return CALENDAR.index_at(close_ns) - FIRST
 
     async def play(self, session: int):  # type: ignore[no-untyped-def] # tests read the record's fields
         self.world.session = session
@@ -151,11 +164,67 @@ class Desk:
             event_time_ns=np.full(len(UNIVERSE), close),
             knowledge_time_ns=np.full(len(UNIVERSE), close + HOUR_NS),
             instrument=np.arange(len(UNIVERSE)),
-            release=self.ring.release_index(self.actuator.state.live),
+            release=self.ring.release_index(self.actuator.standing("pair").live),
             status=np.zeros(len(UNIVERSE), dtype=np.uint8),
             score=rows[:, 0],
             values=rows[:, 1:],
         )
+
+
+def founded(ledger: SqliteLedger, keys: KeyStore, clock: Clock) -> Rollout:
+    """A ledger in which A, then B, were promoted with weight 1; nobody looks at the releases themselves."""
+    people = {"alice": ("researcher", "operator"), "bob": ("validator",), "carol": ("approver",), "dora": ("approver",)}
+    found_ledger(ledger, keys, environment="replay", principals={**people, "monitor": ("monitor",)}, clock=clock)
+    rollout = Rollout(ledger, keys, clock)
+    for name, policy in (("gates.replay", GatePolicy(thresholds=())), ("action", POLICY)):
+        rollout.approve_policy(rollout.propose_policy(name, policy, as_="alice"), as_="carol")
+    for digest in (A, B):
+        _promote(rollout, digest)
+    return rollout
+
+
+def _promote(rollout: Rollout, digest: str) -> None:
+    registered = Registered(
+        release=digest,
+        environment="replay",
+        author="alice",
+        validator="bob",
+        snapshot_id="c" * 64,
+        feature_set_id="f" * 64,
+        max_weight="1.0",
+        as_of_ns=0,
+    )
+    rollout.append("release_registered", msgspec.to_builtins(registered), as_="bob", signal="pair")
+    state = rollout.ledger.state()
+    plan = Plan(
+        signal="pair",
+        release=digest,
+        stage="live",
+        environment="replay",
+        generation=state.signal("pair").generation,
+        replaces=state.signal("pair").live or "",
+        weight="1.0",
+        policy=state.policies["gates.replay"].identity,
+        trials=0,
+        passed=True,
+        measured={},
+    )
+    form = msgspec.to_builtins(plan)
+    rollout.append("plan_proposed", form, as_="alice", signal="pair")
+    rollout.approve(identity(form), as_="carol")
+    promoted = {"plan": identity(form), "release": digest, "stage": "live"}
+    rollout.append("promoted", promoted, as_="alice", signal="pair", expected_generation=plan.generation)
+
+
+@pytest.fixture
+def founded_ledger() -> Callable[[SqliteLedger, KeyStore, Clock], Rollout]:
+    return founded
+
+
+@pytest.fixture
+def rollout(tmp_path: Path) -> Iterator[Rollout]:
+    with SqliteLedger(tmp_path / "ledger.db") as ledger:
+        yield founded(ledger, KeyStore(tmp_path / "keys"), SystemClock())
 
 
 @pytest.fixture
