@@ -167,6 +167,9 @@ class Replay:
         if state.posture != "NO_NEW_RISK" or calm < CALM_SESSIONS:
             return
         why = f"{CALM_SESSIONS} sessions without a breach of its inputs"
+        if state.frozen:
+            self.rollout.thaw(self.signal, why=f"reviewed by the operator: {why}", as_="operator")
+            tally.act(day, "thaw", "frozen", "not frozen", why)
         self.rollout.resume(self.signal, why=why, as_="operator")
         tally.act(day, "resume", state.posture, "NORMAL", why)
 

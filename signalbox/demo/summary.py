@@ -22,7 +22,7 @@ def document(story: Story) -> dict[str, Any]:
         "releases": [release.document() for release in story.releases],
         "refusal": story.refusal,
         "actions": [action for action in story.faults.actions if action["kind"] in ACTIONS],
-        "freezes": [action for action in story.faults.actions if action["kind"] == "freeze"],
+        "freezes": [action for action in story.faults.actions if action["kind"] not in ACTIONS],
         "replay": _replay(story.faults),
         "honest_replay": {**_replay(story.honest), "actions": story.honest.actions},
         "generations": story.generations,
@@ -90,7 +90,7 @@ def _alarms(tally: Tally) -> str:
     header = ("rule", *detectors, "measured on a healthy release")
     return "\n".join(
         [
-            f"{tally.sessions} sessions, net Sharpe of what was live {tally.net_sharpe:.2f} a year (unweighted); alarms:",
+            f"{tally.sessions} sessions, net Sharpe of what was live {tally.net_sharpe:.2f} a year; alarms:",
             table(header, rows),
             f"most often off their distribution (desk): {', '.join(subjects[:6]) or 'none'}",
         ]
