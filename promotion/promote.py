@@ -257,10 +257,9 @@ def _refuse(rollout: Rollout, judgement: Judgement, policy_hash: str, as_: str) 
 
 def _carried_out(rollout: Rollout, plan_hash: str, key: str) -> Entry | None:
     """The entry that carried out this plan under this key already: a repeated command converges."""
-    if not key:
-        return None
-    promoted = (entry for entry in rollout.ledger.entries() if entry.kind == "promoted")
-    return next((e for e in promoted if e.idempotency_key == key and e.payload["plan"] == plan_hash), None)
+    earlier = rollout.ledger.find(key)
+    same = earlier is not None and earlier.kind == "promoted" and earlier.payload["plan"] == plan_hash
+    return earlier if same else None
 
 
 def _check_unmoved(plan: Plan, judgement: Judgement) -> None:

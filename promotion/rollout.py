@@ -107,10 +107,11 @@ class Rollout:
     ) -> Entry:
         """Back to release `to`, which was live before; None for the last good one. The weight is never raised by it.
 
-        expect_generation: the one the caller saw; None for the one there is. key: an idempotency key.
+        expect_generation: the one the caller saw; None for the one there is. key: an idempotency key; the same
+        command under the same key goes back once, though by then the last good release would be another.
         """
         state = self._signal(signal)
-        target = to or state.previous
+        target = to or self._rolled_back_to(signal, as_, key) or state.previous
         if target is None:
             raise EntryRefused(f"rollback on {signal}: expected a release before the live one, found none; halt it")
         return self._move("rolled_back", state, {"to": target, "why": why}, as_, expect_generation, key)
@@ -203,6 +204,13 @@ class Rollout:
             idempotency_key=key,
         )
         return self.ledger.append(action)
+
+    def _rolled_back_to(self, signal: str, as_: str, key: str) -> str | None:
+        earlier = self.ledger.find(key)
+        if earlier is None or (earlier.kind, earlier.signal, earlier.actor) != ("rolled_back", signal, as_):
+            return None
+        target: str = earlier.payload["to"]
+        return target
 
     def _signal(self, signal: str) -> SignalState:
         return self.ledger.state().signal(signal)

@@ -60,6 +60,10 @@ class Ledger(Protocol):
         """(sequence, canonical bytes) of the entries above `after`, unchecked: what `verify` takes."""
         ...
 
+    def find(self, idempotency_key: str) -> Entry | None:
+        """The entry that was appended under this key, or None."""
+        ...
+
     def head(self) -> Head:
         """The last entry's sequence and hash; (0, sixty-four zeros) for an empty ledger."""
         ...
@@ -106,8 +110,9 @@ class SqliteLedger:
         """See Ledger.append."""
         with self._transaction() as connection:
             self._catch_up(connection)
-            earlier = _find_key(connection, action)
+            earlier = _find(connection, action.idempotency_key)
             if earlier is not None:
+                _check_same(earlier, action)
                 return earlier
             books = self._verifier.books
             entry = place(action, sequence=books.sequence + 1, previous=books.head)
@@ -132,6 +137,11 @@ class SqliteLedger:
         """See Ledger.bodies."""
         with self._turn, self._named_errors():
             return _bodies(self._open_connection(), after)
+
+    def find(self, idempotency_key: str) -> Entry | None:
+        """See Ledger.find."""
+        with self._turn, self._named_errors():
+            return _find(self._open_connection(), idempotency_key)
 
     def head(self) -> Head:
         """See Ledger.head."""
@@ -215,16 +225,16 @@ def _bodies(connection: sqlite3.Connection, after: int) -> list[tuple[int, bytes
     return [(int(sequence), bytes(body)) for sequence, body in rows]
 
 
-def _find_key(connection: sqlite3.Connection, action: Action) -> Entry | None:
-    if not action.idempotency_key:
+def _find(connection: sqlite3.Connection, idempotency_key: str) -> Entry | None:
+    if not idempotency_key:
         return None
-    row = connection.execute("SELECT body FROM entries WHERE idempotency_key = ?", (action.idempotency_key,)).fetchone()
-    if row is None:
-        return None
-    entry = read_entry(bytes(row[0]))
-    if not entry.same_as(action):
+    row = connection.execute("SELECT body FROM entries WHERE idempotency_key = ?", (idempotency_key,)).fetchone()
+    return None if row is None else read_entry(bytes(row[0]))
+
+
+def _check_same(earlier: Entry, action: Action) -> None:
+    if not earlier.same_as(action):
         raise KeyReused(
-            f"idempotency key {action.idempotency_key!r}: expected {entry.kind} by {entry.actor} (entry "
-            f"{entry.sequence}), found {action.kind} by {action.actor}; use a fresh key"
+            f"idempotency key {action.idempotency_key!r}: expected {earlier.kind} by {earlier.actor} (entry "
+            f"{earlier.sequence}), found {action.kind} by {action.actor}; use a fresh key"
         )
-    return entry
