@@ -1,0 +1,1 @@
+"""Research that lives outside Signalbox's repository."""
