@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from promotion.evidence.arrays import Floats, Ints, varying
 from promotion.evidence.bootstrap import stationary_indices
 from promotion.evidence.budget import SESSIONS_PER_YEAR, budget_row, episodes_per_year, joint_thresholds, thresholds_of
-from promotion.evidence.drift import bin_of, ks_p_value, psi, quantile_bins
+from promotion.evidence.drift import bin_of, ks_distance, ks_p_value, psi, quantile_bins
 from promotion.evidence.errors import NotValidError, RecordError, ShapeError, TooFewError
 from promotion.evidence.sharpe import SharpeLevel, sharpe
 
@@ -36,6 +36,9 @@ PSI_BINS = 10  # bins of PSI, of CELLS / PSI_BINS neighbouring cells each
 BLOCK_SESSIONS = 252  # mean bootstrap block: a year holds a feature's slow moves together
 PSI_TOLERANCE = 0.10  # what is too small to matter, however rare it is in the null
 KS_TOLERANCE = 0.10
+_REACH = (
+    0.95  # of what a statistic can reach at all: a window wholly beyond the reference is an alarm, whatever the law
+)
 # Share of a budget that is spent: a threshold found on one record errs, and erring low costs more than erring high
 # saves. Measured over many records (tests/promotion/evidence/test_nulls.py), these keep the budget on average.
 _SHARPE_MARGIN, _DRIFT_MARGIN = 0.9, 0.4
@@ -191,7 +194,10 @@ def drift_nulls(
     of a session together, in blocks of a year on average (a tenth of a short reference): so what features do slowly,
     in common, and because the reference itself is a sample, is in the law. Statistics as in `promotion.evidence.drift`:
     CELLS quantile cells; PSI over PSI_BINS of them, KS at all edges. No threshold is below PSI_TOLERANCE and
-    KS_TOLERANCE. Assumes that the future is as varied as the reference, not that rows are independent.
+    KS_TOLERANCE, nor above 95 % of what the statistic can reach.
+
+    Assumes that the future is as varied as the reference, not that rows are independent. The mean realised rate over
+    references of eight to sixteen years keeps a budget of one alarm a year; a single reference may err by half.
     """
     cumulative = _cumulative_counts(reference, window_sessions)
     _refuse_window(window_sessions, draws)
@@ -201,6 +207,7 @@ def drift_nulls(
     tolerance = np.repeat([PSI_TOLERANCE, KS_TOLERANCE], features)
     spent = tuple(budget * _DRIFT_MARGIN for budget in budgets)
     thresholds = joint_thresholds(np.concatenate([psis, distances], axis=2), spent, tolerance=tolerance)
+    thresholds = np.minimum(thresholds, _REACH * _saturation(cumulative, window_sessions))
     rows = int(cumulative[:, 0, -1].sum())
     p_values = ks_p_value(distances, rows, max(1, round(rows * window_sessions / len(cumulative))))
     desk_psis = np.asarray((psis > desk_psi).any(axis=2))
@@ -252,6 +259,18 @@ def _simulate(
         )[0]
         psis[draw], distances[draw] = _looks(cumulative[future], base, window)
     return psis, distances
+
+
+def _saturation(cumulative: NDArray[np.float32], window: int) -> Floats:
+    """PSI, then KS [2 · feature], of a window that lies wholly in one end of the reference: what either can reach."""
+    total = cumulative.sum(axis=0)
+    rows = total[:, -1:] * window / len(cumulative)
+    ends = np.zeros((2, len(total), CELLS))
+    ends[0, :, 0:1] = ends[1, :, -1:] = rows
+    base = np.diff(total, axis=1, prepend=np.float32(0))
+    tenths = (base.reshape(-1, PSI_BINS, CELLS // PSI_BINS), ends.reshape(2, -1, PSI_BINS, CELLS // PSI_BINS))
+    stability = psi(*(counts.sum(axis=-1) for counts in tenths)).min(axis=0)
+    return np.concatenate([stability, ks_distance(base, ends).min(axis=0)])
 
 
 def _multiplicity(sessions: int, block: float, generator: np.random.Generator) -> NDArray[np.float32]:

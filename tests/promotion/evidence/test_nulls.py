@@ -138,6 +138,13 @@ def test_one_features_fault_is_found_within_its_window(reference: np.ndarray) ->
         assert psis[-1].argmax() == 2
 
 
+def test_a_window_wholly_beyond_the_reference_is_an_alarm_whatever_the_law() -> None:
+    """A feature so slow that healthy windows look like nothing else: its quantiles alone would excuse everything."""
+    slow = features_of(0.999, 0.9, (2000, 20, 2), np.random.default_rng(37))
+    future = np.broadcast_to(slow.max() + 1.0, (21, 20, 2))
+    assert alarms(drift_nulls(slow, draws=40), 0.1, *watch(slow, future)).all()
+
+
 def test_the_null_is_that_of_the_monitors_own_statistic(reference: np.ndarray) -> None:
     """The reference's own windows lie inside the simulated law."""
     nulls = drift_nulls(reference, draws=60)
