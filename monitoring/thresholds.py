@@ -147,7 +147,7 @@ def _judge(yardstick: Yardstick, bounds: Bounds, measured: Measurement) -> Verdi
     sign = -1.0 if measured.detector == SharpeDetector.name else 1.0  # a ratio may not be below, a distance not above
     absent = np.isnan(measured.values)
     excess = np.where(absent, np.inf, sign * (measured.values - limit))
-    worst = int(np.argmax(excess / np.abs(limit)))
+    worst = int(np.argmax(excess / np.maximum(np.abs(limit), 1e-9)))  # the farthest out for its own threshold
     value = None if absent[worst] else float(measured.values[worst])
     state: State = "breach" if (excess > 0).any() else "clear"
     recovered = state == "clear" and (sign > 0 or (value is not None and value >= bounds.sharpe_recovered))

@@ -29,9 +29,9 @@ class KsDetector:
     ...     measured = detector.measure()
     ...     print(measured.filled, measured.values.round(2) if measured.ready else "warming")
     1 warming
-    2 [0.05]
-    2 [0.19]
-    2 [0.37]
+    2 [0.04]
+    2 [0.21]
+    2 [0.42]
     """
 
     name = "ks"

@@ -155,7 +155,8 @@ class Desk:
         return await self.monitor.session(close, self.world.returns(session))
 
     def write_rows(self, session: int) -> None:
-        if self.ring is None or not self.world.answers(session):
+        live = self.actuator.standing("pair").live
+        if self.ring is None or not live or not self.world.answers(session):
             return
         rows = self.world.rows(session)
         close = self.close_of(session)
@@ -164,7 +165,7 @@ class Desk:
             event_time_ns=np.full(len(UNIVERSE), close),
             knowledge_time_ns=np.full(len(UNIVERSE), close + HOUR_NS),
             instrument=np.arange(len(UNIVERSE)),
-            release=self.ring.release_index(self.actuator.standing("pair").live),
+            release=self.ring.release_index(live),
             status=np.zeros(len(UNIVERSE), dtype=np.uint8),
             score=rows[:, 0],
             values=rows[:, 1:],

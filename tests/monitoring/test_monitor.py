@@ -125,6 +125,69 @@ async def test_a_session_that_failed_is_watched_as_if_it_had_not(desk, tmp_path_
         assert (await played(undisturbed, range(14)))[-1].verdicts == again.verdicts
 
 
+async def test_a_restart_goes_on_where_it_stopped_and_counts_no_row_twice(desk, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
+    async with desk:
+        await played(desk, range(12))
+        desk.keep_ring = True
+        second = type(desk)(desk.folder, desk.world, desk.yardstick, actuator=desk.actuator, keep_ring=True)
+        second.ring = desk.ring
+        async with second:
+            assert second.monitor.last_session_ns == desk.close_of(11)
+            records = await played(second, range(12, 20))
+    assert [record.rows for record in records] == [10] * 8
+    undisturbed = type(desk)(tmp_path_factory.mktemp("other"), desk.world, desk.yardstick)
+    async with undisturbed:
+        expected = (await played(undisturbed, range(20)))[12:]
+    assert [record.verdicts for record in records] == [record.verdicts for record in expected]
+    assert [record.net for record in records] == [record.net for record in expected]
+
+
+async def test_a_release_that_comes_back_starts_with_an_empty_book(desk) -> None:  # type: ignore[no-untyped-def]
+    async with desk:
+        await played(desk, range(10))
+        desk.actuator.move(live=A, previous="")
+        await played(desk, range(10, 20))
+        desk.actuator.move(live=B, previous=A)
+        records = await played(desk, range(20, 30))
+    assert records[0].rearmed == {"model"}
+    assert [bool(np.isfinite(record.net)) for record in records[:4]] == [False, False, True, True]
+    sharpe = [next(m for m in record.measurements if m.detector == "sharpe").filled for record in records]
+    assert sharpe == [0, 0, 1, 2, 3, 4, 5, 5, 5, 5]
+
+
+async def test_a_shadow_is_recorded_and_has_evidence_when_it_goes_live(desk) -> None:  # type: ignore[no-untyped-def]
+    desk.actuator.move(shadow=(A,))
+    async with desk:
+        await played(desk, range(10))
+        assert len([past for past in desk.store.past("pair", A, 0) if past.scores is not None]) == 10
+        assert desk.store.run_start_ns("pair", A) == desk.close_of(0)
+
+
+async def test_scores_that_are_not_finite_hold_nothing(desk) -> None:  # type: ignore[no-untyped-def]
+    honest = desk.world.scores
+    desk.world.scores = lambda release: [float("inf"), *honest(release)[1:]]
+    async with desk:
+        records = await played(desk, range(10))
+    assert records[-1].scored == 9
+    assert np.isfinite(records[-1].net)
+
+
+async def test_a_return_that_is_not_known_leaves_the_session_without_a_result(desk) -> None:  # type: ignore[no-untyped-def]
+    gap = np.where(np.arange(10) == 3, np.nan, desk.world.moves[7])
+    known = desk.world.returns
+    desk.world.returns = lambda session: gap if session == 7 else known(session)
+    async with desk:
+        records = await played(desk, range(10))
+    assert [bool(np.isfinite(record.net)) for record in records] == [False, False, *[True] * 5, False, True, True]
+
+
+async def test_without_a_live_release_there_is_nothing_to_watch(desk) -> None:  # type: ignore[no-untyped-def]
+    desk.actuator.move(live="", previous="")
+    async with desk:
+        (record,) = await played(desk, [0])
+    assert (record.verdicts, record.answer, record.actions) == ((), None, ())
+
+
 async def test_both_rules_are_reported_and_the_one_in_force_acts(desk) -> None:  # type: ignore[no-untyped-def]
     desk.world.skill = lambda release, session: 0.3
     async with desk:
