@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from features.canonical import decimal
 from promotion.release.arrays import to_npz
 from training.backtest.account import Backtest
-from training.backtest.walk import score
 from training.export import export
 from training.parity import comparison_rows, measure
 from training.samples import Samples
@@ -41,7 +40,7 @@ def make_artifacts(
 ) -> Artifacts:
     """Exports `model`, compares it with itself, and gathers what evidence is computed from.
 
-    trial_returns: float64 [T, trials]. The reference is the newest `reference_sessions` complete sessions. Raises
+    trial_returns: float64 [T, trials]. The reference is the newest `reference_sessions` scored sessions. Raises
     ExportError or ParityError when the model cannot travel as ONNX unchanged.
     """
     exported = export(model, columns=len(samples.names), nan_ok=nan_ok)
@@ -53,7 +52,7 @@ def make_artifacts(
         "backtest.npz": to_npz(_book(backtest)),
         "trials.npz": to_npz({"returns": trial_returns, "ids": _texts(trial_ids)}),
         "parity.npz": to_npz({"features": rows.features, "native": rows.native}),
-        "reference.npz": to_npz(_reference(samples, model, reference_sessions)),
+        "reference.npz": to_npz(_reference(samples, backtest, reference_sessions)),
     }
     return Artifacts(
         files,
@@ -85,13 +84,19 @@ def _book(backtest: Backtest) -> dict[str, NDArray[Any]]:
     }
 
 
-def _reference(samples: Samples, model: FittedModel, length: int) -> dict[str, NDArray[Any]]:
-    """The newest complete sessions and what the released model answers on them: what drift is measured against."""
-    sessions = np.flatnonzero(samples.complete.all(axis=1))[-length:].astype(np.int64)
+def _reference(samples: Samples, backtest: Backtest, length: int) -> dict[str, NDArray[Any]]:
+    """The newest sessions that were scored out of sample, whole: what drift is measured against.
+
+    Scores are those of the walk-forward, not the released model's answers to rows it was trained on: in sample a
+    model is surer than it will ever be again, and live scores would seem to have drifted from the first day on.
+    """
+    scored = backtest.sessions_ns[np.isfinite(backtest.scores).all(axis=1)]
+    whole = samples.event_times_ns[samples.complete.all(axis=1)]
+    sessions_ns = np.intersect1d(scored, whole)[-length:]
     return {
-        "sessions_ns": samples.event_times_ns[sessions],
-        "features": samples.features[sessions],
-        "scores": score(model, samples, sessions),
+        "sessions_ns": sessions_ns,
+        "features": samples.features[np.searchsorted(samples.event_times_ns, sessions_ns)],
+        "scores": backtest.scores[np.searchsorted(backtest.sessions_ns, sessions_ns)].astype(np.float32),
         "names": _texts(samples.names),
         "instruments": _texts(samples.instruments),
     }

@@ -25,7 +25,7 @@ from signalbox.desk import Desk
 from signalbox.publishing import Encoder
 from signalbox.watching import Outcomes
 
-CALM_SESSIONS = 10  # so many sessions without a breach of its inputs, and the operator re-arms the signal
+CALM_SESSIONS = 10  # after so many quiet sessions the operator re-arms the signal
 
 
 @dataclass
@@ -131,7 +131,7 @@ class Replay:
             session_ns = rows[0].event_time_ns
             record = await self.monitor.session(session_ns, self.outcomes.into(session_ns))
             tally.take(record)
-            calm = 0 if self._accused(record) else calm + 1
+            calm = calm + 1 if self._calm(record) else 0
             self._rearm(session_day(session_ns), calm, tally)
             if tally.actions and "next_reply" not in tally.actions[-1]:
                 score, _ = await self._ask()
@@ -157,19 +157,22 @@ class Replay:
         score = await self.oms.score(self.signal)
         return score, (perf_counter_ns() - start) / 1000
 
-    def _accused(self, record: SessionRecord) -> bool:
-        rule = self.desk.config.action.rule
-        return any(each.breached and each.fault == "input" and each.rule == rule for each in record.verdicts)
+    def _calm(self, record: SessionRecord) -> bool:
+        """Nothing was done, no input is off; and where the signal is frozen, its performance has recovered."""
+        verdicts = [each for each in record.verdicts if each.rule == self.desk.config.action.rule]
+        inputs_fit = not any(each.breached for each in verdicts if each.fault == "input")
+        performs = all(each.recovered for each in verdicts if each.fault == "model")
+        return inputs_fit and not record.actions and (performs or not record.standing.frozen)
 
     def _rearm(self, day: str, calm: int, tally: Tally) -> None:
-        """The operator re-arms a signal whose inputs have been calm for a while. The monitor never does."""
+        """The operator re-arms a signal that has been calm for a while. The monitor never does."""
         state = self.desk.ledger.state().signal(self.signal)
         if state.posture != "NO_NEW_RISK" or calm < CALM_SESSIONS:
             return
-        why = f"{CALM_SESSIONS} sessions without a breach of its inputs"
+        why = f"{CALM_SESSIONS} sessions without a breach"
         if state.frozen:
-            self.rollout.thaw(self.signal, why=f"reviewed by the operator: {why}", as_="operator")
-            tally.act(day, "thaw", "frozen", "not frozen", why)
+            self.rollout.thaw(self.signal, why=why, as_="operator")
+            tally.act(day, "thaw", "frozen", "open", why)
         self.rollout.resume(self.signal, why=why, as_="operator")
         tally.act(day, "resume", state.posture, "NORMAL", why)
 

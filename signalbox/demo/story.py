@@ -46,7 +46,7 @@ FIRST_AS_OF, SECOND_AS_OF = dt.date(2010, 12, 31), dt.date(2014, 12, 31)
 FIRST_TEST = dt.date(1996, 1, 2)
 REPLAY_FROM, REPLAY_TO = dt.date(2015, 1, 1), dt.date(2022, 12, 31)
 DECAY_FROM, DECAY_SESSIONS = dt.date(2016, 1, 4), 60
-SCALED_FROM, SCALED_SESSIONS, SCALED_FEATURE, SCALED_BY = dt.date(2019, 6, 3), 10, "return_5", 100.0
+SCALED_FROM, SCALED_SESSIONS, SCALED_FEATURE, SCALED_BY = dt.date(2019, 6, 3), 30, "return_21", 100.0
 
 
 @dataclass(frozen=True)
