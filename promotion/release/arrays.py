@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from promotion.errors import FileUnexpected
 
 _KINDS = "biufU"  # booleans, integers, floats, text: no objects, so nothing that could be unpickled
+_VERSION = (1, 0)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's zero: a release carries no times
 MAX_BYTES = 512 * 2**20
 
@@ -36,7 +38,7 @@ def from_npz(data: bytes, *, path: str = "npz") -> dict[str, NDArray[Any]]:
             members = archive.infolist()
             _check_members(members, path)
             return {member.filename.removesuffix(".npy"): _from_npy(archive.read(member)) for member in members}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, RuntimeError) as error:
         raise FileUnexpected(
             f"{path}: expected an .npz of plain arrays, found: {error}; build the release anew"
         ) from error
@@ -48,16 +50,21 @@ def _to_npy(name: str, array: NDArray[Any]) -> bytes:
         raise FileUnexpected(f"{name}: expected an array of numbers or text, found dtype {plain.dtype}")
     buffer = io.BytesIO()
     little = plain.astype(plain.dtype.newbyteorder("<"), copy=False).reshape(array.shape)
-    np.lib.format.write_array(buffer, little, version=(1, 0), allow_pickle=False)
+    np.lib.format.write_array(buffer, little, version=_VERSION, allow_pickle=False)
     return buffer.getvalue()
 
 
 def _from_npy(data: bytes) -> NDArray[Any]:
-    array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    if array.dtype.kind not in _KINDS:
-        raise ValueError(f"dtype {array.dtype}")
-    array.setflags(write=False)
-    return array
+    """The array of `.npy` bytes; its size is checked before anything is allocated for it."""
+    file = io.BytesIO(data)
+    if np.lib.format.read_magic(file) != _VERSION:
+        raise ValueError(f"a format version other than {_VERSION}")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.kind not in _KINDS or fortran or min(shape, default=0) < 0:
+        raise ValueError(f"dtype {dtype}, shape {shape}, Fortran order {fortran}")
+    if math.prod(shape) * dtype.itemsize != len(data) - file.tell():
+        raise ValueError(f"{len(data) - file.tell()} bytes for {dtype} {shape}")
+    return np.frombuffer(data, dtype, math.prod(shape), file.tell()).reshape(shape)
 
 
 def _check_members(members: list[zipfile.ZipInfo], path: str) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from promotion.errors import FileUnexpected, GoldenRowsDiffer, ManifestRefused, ModelRefused, SignatureRefused
 from promotion.home import Home
@@ -193,3 +195,24 @@ def test_a_compressed_archive_is_refused(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "bomb.npz", a=np.zeros(1_000_000))
     with pytest.raises(FileUnexpected, match=r"expected uncompressed .npy members"):
         from_npz((tmp_path / "bomb.npz").read_bytes(), path="bomb.npz")
+
+
+def test_a_header_that_promises_more_than_there_is_is_refused() -> None:
+    good = to_npz({"a": np.zeros(3)})
+    bomb = good.replace(b"(3,), }          ", b"(9999999999999,), }"[:19].ljust(17))
+    claimed = good.replace(b"'shape': (3,)", b"'shape': (7,)")
+    for data in (claimed, bomb):
+        with pytest.raises(FileUnexpected, match=r"^x.npz: expected an \.npz of plain arrays"):
+            from_npz(data, path="x.npz")
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_no_bytes_do_worse_than_being_refused(data: st.DataObject) -> None:
+    archive = bytearray(to_npz({"a": np.arange(3.0), "b": np.array(["x"])}))
+    for _ in range(data.draw(st.integers(1, 4))):
+        archive[data.draw(st.integers(0, len(archive) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        from_npz(bytes(archive[: data.draw(st.integers(1, len(archive)))]), path="x.npz")
+    except FileUnexpected as error:
+        assert str(error).startswith("x.npz: expected")  # noqa: PT017 - a mutation may also leave good arrays
