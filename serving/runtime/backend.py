@@ -64,6 +64,7 @@ class LinearBackend:
     def predict(self, rows: Float32s) -> Float32s:
         """See Backend.predict."""
         score = np.zeros(len(rows), np.float32)
-        for column, weight in enumerate(self.weights):
-            score += rows[:, column] * weight
+        with np.errstate(over="ignore", invalid="ignore"):  # an infinite score is an answer, to be refused
+            for column, weight in enumerate(self.weights):
+                score += rows[:, column] * weight
         return score
