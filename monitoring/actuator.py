@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from monitoring.decisions import Planned
+from monitoring.decision import Planned
 from monitoring.errors import PolicyRefused
 from monitoring.policy import Posture, Standing
 from promotion.config import ActionPolicy

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,97 +20,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from features.canonical import identity
-from monitoring.errors import (
-    BackwardSession,
-    DoubledSession,
-    LateDecision,
-    OtherUniverse,
-    RestatedOutcome,
-    StoreUnreadable,
-)
+from monitoring.decision import Past, Planned
+from monitoring.decision_tables import PAST, RUN_START, SCHEMA, VERSION
+from monitoring.errors import BackwardSession, DoubledSession, OtherUniverse, RestatedOutcome, StoreUnreadable
 from monitoring.policy import Action, Memory
+from monitoring.session_writer import SessionWriter, write_memory
 from monitoring.verdict import FAULTS, Fault, Rule, Verdict
 from promotion.evidence.nulls import CELLS
-
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE signals (signal TEXT PRIMARY KEY, instruments TEXT NOT NULL, history BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE decisions (
-  signal TEXT, release TEXT, session_ns INTEGER, decided_at_ns INTEGER NOT NULL, generation INTEGER NOT NULL,
-  weight REAL NOT NULL, posture TEXT NOT NULL, status BLOB NOT NULL, scores BLOB NOT NULL,
-  PRIMARY KEY (signal, release, session_ns)) WITHOUT ROWID;
-CREATE TABLE outcomes (
-  signal TEXT, session_ns INTEGER, returns BLOB NOT NULL, PRIMARY KEY (signal, session_ns)) WITHOUT ROWID;
-CREATE TABLE results (
-  signal TEXT, release TEXT, session_ns INTEGER, net REAL,
-  PRIMARY KEY (signal, release, session_ns)) WITHOUT ROWID;
-CREATE TABLE cells (
-  signal TEXT, release TEXT, session_ns INTEGER, rows INTEGER NOT NULL, counts BLOB NOT NULL,
-  PRIMARY KEY (signal, release, session_ns)) WITHOUT ROWID;
-CREATE TABLE watched (
-  signal TEXT, session_ns INTEGER, asked TEXT NOT NULL, rearmed TEXT NOT NULL, present TEXT NOT NULL,
-  verdicts BLOB NOT NULL,
-  PRIMARY KEY (signal, session_ns)) WITHOUT ROWID;
-CREATE TABLE memories (signal TEXT, rule TEXT, memory BLOB NOT NULL, PRIMARY KEY (signal, rule)) WITHOUT ROWID;
-CREATE TABLE actions (
-  key TEXT PRIMARY KEY, signal TEXT NOT NULL, session_ns INTEGER NOT NULL, generation INTEGER NOT NULL,
-  action BLOB NOT NULL, done TEXT) WITHOUT ROWID;
-"""
-
-
-@dataclass(frozen=True, eq=False)
-class Decision:
-    """The scores that one release gave for one session, as a client of the scorer saw them.
-
-    session_ns: the session's close, UTC. decided_at_ns: the decision clock when the reply came. deadline_ns: the first
-    close after the session, when the decision is executed and its outcome begins; a decision recorded then or later
-    is refused. scores: float32 [instrument] in the signal's order, NaN where status is not 0 (OK). status: uint8.
-    """
-
-    signal: str
-    release: str
-    session_ns: int
-    decided_at_ns: int
-    deadline_ns: int
-    generation: int
-    weight: float
-    posture: str
-    scores: npt.NDArray[np.float32]
-    status: npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Planned:
-    """An action that was decided and recorded; it is done when `done` says how it ended.
-
-    key: its idempotency key in the ledger: however often it is tried, it happens once. generation: the signal's, which
-    the action was decided on: it is void if someone else has moved the signal.
-    """
-
-    key: str
-    signal: str
-    session_ns: int
-    generation: int
-    action: Action
-    done: str | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Past:
-    """One session as recorded, for rebuilding what is derived from it.
-
-    scores: float32 [instrument] or None when the release decided nothing. returns: float64 [instrument] or None when
-    no outcome came. counts: the session's cells, or None. net: the paper result recorded then, NaN when none.
-    rearmed: what a person had re-armed of this release, when it was live.
-    """
-
-    session_ns: int
-    scores: npt.NDArray[np.float32] | None
-    returns: npt.NDArray[np.float64] | None
-    counts: npt.NDArray[np.int64] | None
-    net: float
-    rearmed: frozenset[Fault]
 
 
 class DecisionStore:
@@ -147,12 +62,12 @@ class DecisionStore:
         with self._transaction():
             version = self._one("PRAGMA user_version")[0]
             if version == 0 and not self._one("SELECT count(*) FROM sqlite_master")[0]:
-                for statement in _SCHEMA.split(";"):
+                for statement in SCHEMA.split(";"):
                     self._connection.execute(statement)
-                self._connection.execute(f"PRAGMA user_version = {_VERSION}")
-            elif version != _VERSION:
+                self._connection.execute(f"PRAGMA user_version = {VERSION}")
+            elif version != VERSION:
                 raise StoreUnreadable(
-                    f"{self.path}: expected version {_VERSION}, found {version}; use the build it is of"
+                    f"{self.path}: expected version {VERSION}, found {version}; use the build it is of"
                 )
 
     # What a session writes.
@@ -203,7 +118,7 @@ class DecisionStore:
         """Marks a planned action as ended, together with what the policy remembers from now on."""
         with self._transaction():
             self._connection.execute("UPDATE actions SET done = ? WHERE key = ?", (done, planned.key))
-            _write_memory(self._connection, planned.signal, rule, memory)
+            write_memory(self._connection, planned.signal, rule, memory)
 
     def refuse_restated(self, signal: str, session_ns: int, returns: npt.NDArray[np.float64] | None) -> None:
         """RestatedOutcome when `session_ns` is recorded with other returns than these: what was joined stands."""
@@ -266,14 +181,14 @@ class DecisionStore:
 
         A session it was asked in and did not answer breaks nothing.
         """
-        row = self._one(_RUN_START, {"signal": signal, "release": release})
+        row = self._one(RUN_START, {"signal": signal, "release": release})
         start: int | None = row[0]
         return start
 
     def past(self, signal: str, release: str, since_ns: int) -> Iterator[Past]:
         """Every recorded session of `signal` from `since_ns` on, as `release` saw it, in order."""
         query = {"signal": signal, "release": release, "since": since_ns}
-        for session_ns, asked, rearmed, scores, returns, counts, net in self._connection.execute(_PAST, query):
+        for session_ns, asked, rearmed, scores, returns, counts, net in self._connection.execute(PAST, query):
             yield Past(
                 session_ns,
                 _array(scores, np.float32),
@@ -302,135 +217,6 @@ class DecisionStore:
     def _one(self, query: str, *values: Any) -> Any:
         named = values[0] if values and isinstance(values[0], dict) else values
         return self._connection.execute(query, named).fetchone()
-
-
-class SessionWriter:
-    """Writes one session of one signal inside its transaction."""
-
-    def __init__(self, connection: sqlite3.Connection, signal: str, session_ns: int, width: int) -> None:
-        self._connection = connection
-        self._key = (signal, session_ns)
-        self._width = width
-
-    @property
-    def session_ns(self) -> int:
-        """The session's close, UTC."""
-        return self._key[1]
-
-    def decision(self, decision: Decision) -> None:
-        """Records what a release decided. LateDecision, OtherUniverse or DoubledSession when it may not count."""
-        self._check_shape("scores", decision.scores)
-        signal, session_ns = self._key
-        if decision.decided_at_ns >= decision.deadline_ns:
-            raise LateDecision(
-                f"{signal}: expected the decision of session {session_ns} before {decision.deadline_ns}, when it is "
-                f"executed, found {decision.decided_at_ns}; it cannot count: ask earlier"
-            )
-        self._insert(
-            "INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            signal,
-            decision.release,
-            session_ns,
-            decision.decided_at_ns,
-            decision.generation,
-            decision.weight,
-            decision.posture,
-            decision.status.tobytes(),
-            decision.scores.astype("<f4").tobytes(),
-        )
-
-    def outcome(self, returns: npt.NDArray[np.float64]) -> None:
-        """Joins the instruments' returns over the session that closed at `session_ns`: float64 [instrument], NaN
-        where unknown.
-        """
-        self._check_shape("returns", returns)
-        signal, session_ns = self._key
-        self._insert("INSERT INTO outcomes VALUES (?, ?, ?)", signal, session_ns, returns.astype("<f8").tobytes())
-
-    def result(self, release: str, net: float) -> None:
-        """Records the session's paper result of one release: net return as a share of capital, unweighted."""
-        signal, session_ns = self._key
-        self._insert("INSERT INTO results VALUES (?, ?, ?, ?)", signal, release, session_ns, net)
-
-    def cells(self, release: str, rows: int, counts: npt.NDArray[np.int64]) -> None:
-        """Records how the session's rows fell into the reference's cells: int64 [feature, cell]."""
-        signal, session_ns = self._key
-        data = zlib.compress(counts.astype("<i4").tobytes(), level=1)  # most cells of one session are empty
-        self._insert("INSERT INTO cells VALUES (?, ?, ?, ?, ?)", signal, release, session_ns, rows, data)
-
-    def watched(
-        self,
-        asked: Sequence[str],
-        verdicts: tuple[Verdict, ...],
-        *,
-        rearmed: frozenset[Fault],
-        present: frozenset[str],
-    ) -> None:
-        """Records the session as watched: whom it asked (the live release first), the verdicts, what a person had
-        re-armed of the live release, and what was there.
-        """
-        self._insert(
-            "INSERT INTO watched VALUES (?, ?, ?, ?, ?, ?)",
-            *self._key,
-            " ".join(asked),
-            " ".join(sorted(rearmed)),
-            " ".join(sorted(present)),
-            msgspec.json.encode(verdicts),
-        )
-
-    def memory(self, rule: Rule, memory: Memory) -> None:
-        """Records what the policy remembers under one rule."""
-        _write_memory(self._connection, self._key[0], rule, memory)
-
-    def plan(self, release: str, generation: int, action: Action) -> Planned:
-        """Records an action before it is done. Its key names the signal, session, live release and kind."""
-        signal, session_ns = self._key
-        key = identity([signal, session_ns, release, action.kind])
-        data = msgspec.json.encode(action)
-        self._insert("INSERT INTO actions VALUES (?, ?, ?, ?, ?, NULL)", key, signal, session_ns, generation, data)
-        return Planned(key, signal, session_ns, generation, action)
-
-    def _insert(self, statement: str, *values: Any) -> None:
-        try:
-            self._connection.execute(statement, values)
-        except sqlite3.IntegrityError as error:
-            signal, session_ns = self._key
-            raise DoubledSession(
-                f"{signal}: expected each thing of session {session_ns} once, found one doubled ({error}); nothing of "
-                "the session was recorded"
-            ) from error
-
-    def _check_shape(self, what: str, values: npt.NDArray[Any]) -> None:
-        if values.shape != (self._width,):
-            raise OtherUniverse(
-                f"{self._key[0]}: expected {what} of its {self._width} instruments, found shape {values.shape}; "
-                "send one value an instrument, in the signal's order"
-            )
-
-
-# Sessions: a release's decision, the outcome, its cells and its recorded result, where there are.
-_PAST = """
-SELECT w.session_ns, w.asked, w.rearmed, d.scores, o.returns, c.counts, r.net
-FROM watched AS w
-LEFT JOIN decisions AS d ON d.signal = w.signal AND d.session_ns = w.session_ns AND d.release = :release
-LEFT JOIN outcomes AS o ON o.signal = w.signal AND o.session_ns = w.session_ns
-LEFT JOIN cells AS c ON c.signal = w.signal AND c.session_ns = w.session_ns AND c.release = :release
-LEFT JOIN results AS r ON r.signal = w.signal AND r.session_ns = w.session_ns AND r.release = :release
-WHERE w.signal = :signal AND w.session_ns >= :since
-ORDER BY w.session_ns
-"""
-_RUN_START = """
-SELECT min(session_ns) FROM watched
-WHERE signal = :signal AND session_ns > (
-  SELECT coalesce(max(session_ns), -1) FROM watched WHERE signal = :signal AND instr(asked, :release) = 0)
-"""
-
-
-def _write_memory(connection: sqlite3.Connection, signal: str, rule: Rule, memory: Memory) -> None:
-    connection.execute(
-        "INSERT INTO memories VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET memory = excluded.memory",
-        (signal, rule, msgspec.json.encode(memory)),
-    )
 
 
 def _array(data: bytes | None, dtype: type[np.generic]) -> Any:

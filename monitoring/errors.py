@@ -7,7 +7,8 @@
     │   ├── DoubledSession     the session is recorded already: go on with the one after `last_session_ns`
     │   ├── RestatedOutcome    the session's outcome is joined already, with other returns: ask a person
     │   ├── OtherUniverse      scores or returns are not of the signal's instruments: fix the feed
-    │   └── BackwardSession    a session older than the last recorded one: the clock jumped, fix it
+    │   ├── BackwardSession    a session older than the last recorded one: the clock jumped, fix it
+    │   └── UnknownSession     an instant that is no close of the signal's calendar: name sessions by their close
     ├── ReferenceRefused       a release cannot be watched: its reference or nulls do not fit the policy or its features
     ├── PolicyRefused          the configured action policy is not the one in force: undo the edit, or have it approved
     ├── RingMismatch           a ring holds other columns or instruments than the release: attach the right ring
@@ -49,6 +50,10 @@ class OtherUniverse(StoreError):
 
 class BackwardSession(StoreError):
     """A session is older than the last recorded one."""
+
+
+class UnknownSession(StoreError):
+    """An instant is no close of the signal's calendar."""
 
 
 class ReferenceRefused(MonitoringError):

@@ -26,11 +26,14 @@ import numpy.typing as npt
 from features.clock import Clock
 from features.sessions import Calendar
 from monitoring.actuator import Actuator
-from monitoring.collector import Collector, Rows
-from monitoring.decisions import Decision, DecisionStore, Planned, SessionWriter
+from monitoring.collector import Collected, Collector
+from monitoring.decision import Decision, Planned
+from monitoring.decisions import DecisionStore
 from monitoring.detectors.contract import Measurement
-from monitoring.policy import Memory, Response, Standing, rearmed_faults, respond
+from monitoring.errors import UnknownSession
+from monitoring.policy import Memory, Standing, rearmed_faults, respond
 from monitoring.scorer import OK, Answer, Scorer
+from monitoring.session_writer import SessionWriter
 from monitoring.silence import Silence
 from monitoring.thresholds import SILENCE, Yardstick, judge, judge_silence
 from monitoring.verdict import RULES, Fault, Verdict
@@ -68,6 +71,23 @@ class SessionRecord:
     actions: tuple[Planned, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """What a session has to go on: its number on the calendar, the signal, the policy's memory, and what came in."""
+
+    index: int
+    standing: Standing
+    memory: Memory
+    answers: dict[str, Answer | None]
+    returns: Floats | None
+    collected: Collected
+
+    @property
+    def rearmed(self) -> frozenset[Fault]:
+        """What a person has re-armed of the live release."""
+        return rearmed_faults(self.standing, self.memory) if self.standing.live else frozenset()
+
+
 @dataclass(frozen=True)
 class _Seen:
     """What a session brought of one release."""
@@ -75,6 +95,13 @@ class _Seen:
     scored: int = 0
     rows: int = 0
     net: float = math.nan
+    outcome: bool = False
+
+    @property
+    def present(self) -> frozenset[str]:
+        """The things that were there."""
+        there = {DECISIONS: self.scored > 0, ROWS: self.rows > 0, OUTCOMES: self.outcome}
+        return frozenset(thing for thing, is_there in there.items() if is_there)
 
 
 class Monitor:
@@ -143,18 +170,16 @@ class Monitor:
 
         session_ns: the session's close, UTC; rows of that event time have been pushed. returns: float64 [instrument],
         close to close over this session, NaN where unknown, None when no outcome came.
-        DoubledSession, BackwardSession, RestatedOutcome, OtherUniverse or LateDecision (monitoring.errors): then
-        nothing of the session was recorded. CalendarError when `session_ns` is not the close of a session.
+        DoubledSession, BackwardSession, UnknownSession, RestatedOutcome, OtherUniverse or LateDecision
+        (monitoring.errors): then nothing of the session was recorded.
         """
         index = self._session_index(session_ns)
         self._store.refuse_restated(self._name, session_ns, returns)
         await self._act(self._store.pending(self._name))
-        standing = self._actuator.standing(self._name)
-        asked = dict.fromkeys(release for release in (standing.live, *standing.shadow) if release)
-        answers = {release: await self._ask(release) for release in asked}
+        given = await self._gather(index, returns)
         try:
             with self._store.session(self._name, session_ns) as write:
-                record = self._record(write, index, standing, answers, returns)
+                record = self._record(write, given)
         except BaseException:
             self._remember()
             raise
@@ -163,75 +188,53 @@ class Monitor:
 
     # One session, inside its transaction.
 
-    def _record(
-        self,
-        write: SessionWriter,
-        index: int,
-        standing: Standing,
-        answers: dict[str, Answer | None],
-        returns: Floats | None,
-    ) -> SessionRecord:
-        memory = self._store.memory(self._name, self._policy.rule)
-        rearmed = rearmed_faults(standing, memory) if standing.live else frozenset[Fault]()
-        collected = self._collector.collect()
-        if returns is not None:
-            write.outcome(returns)
-        self._rearm(write, standing.live, rearmed)
-        seen = {
-            release: self._observe(write, release, answer, returns, collected.rows.get(release))
-            for release, answer in answers.items()
-        }
-        self._watches = {release: self._watches[release] for release in answers}
-        live = seen.get(standing.live, _Seen())
-        present = _present(live, returns)
-        self._silence.observe(index, present)
-        measurements = self._watches[standing.live].measure() if standing.live else ()
-        verdicts = self._judge(standing.live, measurements)
+    def _record(self, write: SessionWriter, given: _Given) -> SessionRecord:
+        rearmed = given.rearmed
+        for fault in rearmed:
+            self._watch(given.standing.live, write.session_ns).rearm(fault)
+        live = self._join(write, given)
+        measurements, verdicts = self._measure(given, live)
         alarms = _new_alarms(self._verdicts, verdicts)
         self._verdicts = verdicts
-        response = self._respond(standing, memory, verdicts, index)
-        write.watched(tuple(answers), verdicts, rearmed=rearmed, present=present)
-        write.memory(self._policy.rule, response.memory)
-        planned = tuple(
-            write.plan(standing.live, standing.generation + position, action)
-            for position, action in enumerate(response.actions)
-        )
-        answer = answers.get(standing.live)
+        write.watched(tuple(given.answers), verdicts, rearmed=rearmed, present=live.present)
         return SessionRecord(
             signal=self._name,
             session_ns=write.session_ns,
-            standing=standing,
-            answer=answer,
+            standing=given.standing,
+            answer=given.answers.get(given.standing.live),
             scored=live.scored,
             net=live.net,
             rows=live.rows,
-            missed=collected.missed,
+            missed=given.collected.missed,
             measurements=measurements,
             verdicts=verdicts,
             alarms=alarms,
             rearmed=rearmed,
-            actions=planned,
+            actions=self._plan(write, given, verdicts),
         )
 
-    def _observe(
-        self,
-        write: SessionWriter,
-        release: str,
-        answer: Answer | None,
-        returns: Floats | None,
-        rows: Rows | None,
-    ) -> _Seen:
+    def _join(self, write: SessionWriter, given: _Given) -> _Seen:
+        """Records decisions and outcome, and takes them into every release's book; what there was of the live one."""
+        if given.returns is not None:
+            write.outcome(given.returns)
+        seen = {release: self._observe(write, release, given) for release in given.answers}
+        self._watches = {release: self._watches[release] for release in given.answers}  # who is not asked starts anew
+        return seen.get(given.standing.live, _Seen())
+
+    def _observe(self, write: SessionWriter, release: str, given: _Given) -> _Seen:
         watch = self._watch(release, write.session_ns)
+        answer, rows = given.answers[release], given.collected.rows.get(release)
         if answer is not None:
             write.decision(self._decision(release, write.session_ns, answer))
         values = _NO_ROWS if rows is None else rows.between(self.last_session_ns or -1, write.session_ns)
         counts = watch.yardstick.reference.count(values) if len(values) else None
         if counts is not None:
             write.cells(release, len(values), counts)
-        net = watch.observe(None if answer is None else answer.scores, returns, counts)
+        net = watch.observe(None if answer is None else answer.scores, given.returns, counts)
         write.result(release, net)
         scored = 0 if answer is None else int(((answer.status == OK) & np.isfinite(answer.scores)).sum())
-        return _Seen(scored, len(values), net)
+        known = given.returns is not None and bool(np.isfinite(given.returns).any())
+        return _Seen(scored, len(values), net, known)
 
     def _decision(self, release: str, session_ns: int, answer: Answer) -> Decision:
         return Decision(
@@ -247,29 +250,28 @@ class Monitor:
             status=answer.status,
         )
 
-    def _rearm(self, write: SessionWriter, release: str, rearmed: frozenset[Fault]) -> None:
-        for fault in rearmed:
-            self._watch(release, write.session_ns).rearm(fault)
+    def _measure(self, given: _Given, live: _Seen) -> tuple[tuple[Measurement, ...], tuple[Verdict, ...]]:
+        """What the live release's detectors and the silence of its data say, by both rules."""
+        self._silence.observe(given.index, live.present)
+        if not given.standing.live:
+            return (), ()
+        watch = self._watches[given.standing.live]
+        measurements = watch.measure()
+        verdicts: list[Verdict] = []
+        for rule in RULES:
+            verdicts += judge(watch.yardstick, rule, measurements)
+            verdicts += judge_silence(rule, self._policy.grace_sessions, self._silence.lengths())
+        return measurements, tuple(verdicts)
 
-    def _judge(self, release: str, measurements: tuple[Measurement, ...]) -> tuple[Verdict, ...]:
-        if not release:
-            return ()
-        yardstick = self._watches[release].yardstick
-        missing = self._silence.lengths()
-        return tuple(
-            verdict
-            for rule in RULES
-            for verdict in (
-                *judge(yardstick, rule, measurements),
-                *judge_silence(rule, self._policy.grace_sessions, missing),
-            )
-        )
-
-    def _respond(self, standing: Standing, memory: Memory, verdicts: tuple[Verdict, ...], index: int) -> Response:
+    def _plan(self, write: SessionWriter, given: _Given, verdicts: tuple[Verdict, ...]) -> tuple[Planned, ...]:
+        """What the policy answers to the verdicts of the rule in force, recorded before it is done."""
         heard = [verdict for verdict in verdicts if verdict.rule == self._policy.rule]
-        last = standing.rolled_back_ns
+        last = given.standing.rolled_back_ns
         rolled_back = None if last is None else self._calendar.index_at(last)
-        return respond(self._policy, standing, memory, heard, index, rolled_back)
+        response = respond(self._policy, given.standing, given.memory, heard, given.index, rolled_back)
+        write.memory(self._policy.rule, response.memory)
+        live, generation = given.standing.live, given.standing.generation
+        return tuple(write.plan(live, generation + i, action) for i, action in enumerate(response.actions))
 
     # What is derived from the record.
 
@@ -294,8 +296,13 @@ class Monitor:
 
     # What touches the world.
 
-    async def _ask(self, release: str) -> Answer | None:
-        return await self._scorer.ask(self._name, self._signal.universe, release)
+    async def _gather(self, index: int, returns: Floats | None) -> _Given:
+        standing = self._actuator.standing(self._name)
+        asked = dict.fromkeys(release for release in (standing.live, *standing.shadow) if release)
+        universe = self._signal.universe
+        answers = {release: await self._scorer.ask(self._name, universe, release) for release in asked}
+        memory = self._store.memory(self._name, self._policy.rule)
+        return _Given(index, standing, memory, answers, returns, self._collector.collect())
 
     async def _act(self, planned: list[Planned] | tuple[Planned, ...]) -> tuple[Planned, ...]:
         """Carries out what was planned, each action once, and records how it ended."""
@@ -309,13 +316,13 @@ class Monitor:
         return tuple(finished)
 
     def _session_index(self, session_ns: int) -> int:
-        return self._calendar.session_index(self._calendar.session_of(session_ns))
-
-
-def _present(live: _Seen, returns: Floats | None) -> frozenset[str]:
-    known = returns is not None and bool(np.isfinite(returns).any())
-    there = {DECISIONS: live.scored > 0, ROWS: live.rows > 0, OUTCOMES: known}
-    return frozenset(thing for thing, is_there in there.items() if is_there)
+        index = self._calendar.index_at(session_ns)
+        if index < 0 or self._calendar.close_at(index) != session_ns:
+            raise UnknownSession(
+                f"{self._name}: expected the close of a session of {self._calendar.name}, found {session_ns}; "
+                "name sessions by their close, UTC nanoseconds"
+            )
+        return index
 
 
 def _new_alarms(before: tuple[Verdict, ...], now: tuple[Verdict, ...]) -> tuple[Verdict, ...]:

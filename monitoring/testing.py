@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 
-from monitoring.decisions import Planned
+from monitoring.decision import Planned
 from monitoring.policy import Action, Standing
 from monitoring.scorer import Answer
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from monitoring.decisions import Past
+from monitoring.decision import Past
 from monitoring.detectors.contract import Detector, Measurement, Observation
 from monitoring.detectors.ks import KsDetector
 from monitoring.detectors.psi import PsiDetector

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from monitoring.actuator import LedgerActuator, policy_in_force
-from monitoring.decisions import Planned
+from monitoring.decision import Planned
 from monitoring.errors import PolicyRefused
 from monitoring.policy import Action
 from promotion.config import ActionPolicy

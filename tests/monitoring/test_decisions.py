@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monitoring.decisions import Decision, DecisionStore
+from monitoring.decision import Decision
+from monitoring.decisions import DecisionStore
 from monitoring.errors import (
     BackwardSession,
     DoubledSession,

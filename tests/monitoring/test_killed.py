@@ -16,7 +16,7 @@ import pytest
 
 from features.clock import SystemClock
 from monitoring.actuator import LedgerActuator
-from monitoring.decisions import Planned
+from monitoring.decision import Planned
 from monitoring.policy import Standing
 from promotion.identity import KeyStore
 from promotion.ledger.store import SqliteLedger

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from monitoring.errors import BackwardSession, DoubledSession, LateDecision, OtherUniverse, RestatedOutcome
+from monitoring.errors import (
+    BackwardSession,
+    DoubledSession,
+    LateDecision,
+    OtherUniverse,
+    RestatedOutcome,
+    UnknownSession,
+)
 
 B, A = "b" * 64, "a" * 64
 
@@ -103,6 +110,8 @@ async def test_refusals_by_name(desk) -> None:  # type: ignore[no-untyped-def]
             await desk.monitor.session(desk.close_of(3), desk.world.moves[3])
         with pytest.raises(OtherUniverse):
             await desk.monitor.session(desk.close_of(5), np.zeros(3))
+        with pytest.raises(UnknownSession, match="the close of a session of XNYS"):
+            await desk.monitor.session(desk.close_of(5) + 1, desk.world.moves[5])
         desk.clock.advance_to(desk.close_of(6))
         with pytest.raises(LateDecision):
             await desk.monitor.session(desk.close_of(5), desk.world.moves[5])
