@@ -29,7 +29,12 @@ def register_release(rollout: Rollout, manifest: Manifest, *, as_: str) -> Entry
     known = rollout.ledger.state().releases.get(manifest.digest)
     if known is not None:
         return rollout.ledger.entries(after=known.sequence - 1)[0]
-    payload = {
+    return rollout.append("release_registered", release_facts(manifest), as_=as_, signal=manifest.signal)
+
+
+def release_facts(manifest: Manifest) -> dict[str, Any]:
+    """What the ledger says of the release of `manifest`."""
+    return {
         "release": manifest.digest,
         "environment": manifest.environment,
         "author": manifest.author,
@@ -39,4 +44,3 @@ def register_release(rollout: Rollout, manifest: Manifest, *, as_: str) -> Entry
         "max_weight": manifest.limits["max_capital_weight"],
         "as_of_ns": manifest.as_of_ns,
     }
-    return rollout.append("release_registered", payload, as_=as_, signal=manifest.signal)

@@ -28,6 +28,8 @@ from promotion.ledger.entry import Entry
 from promotion.ledger.kinds import Plan, Stage
 from promotion.ledger.state import LedgerState, Trial
 from promotion.ledger.trials import Family, count
+from promotion.lineage import release_facts
+from promotion.release.manifest import Manifest
 from promotion.release.open import OpenRelease, open_release
 from promotion.rollout import Rollout, gate_policy_in_force
 
@@ -123,6 +125,7 @@ def judge_release(
     """
     release = open_release(home, digest, environment=state.environment, principals=state.principals)
     manifest = release.manifest
+    _check_registration(state, manifest)
     family = Family(manifest.trials.label, manifest.trials.universe, manifest.trials.data)
     _check_trials(state, release, family)
     _check_record(release)
@@ -179,6 +182,18 @@ def measure_parity(release: OpenRelease) -> Parity | None:
 def _parity(native: NDArray[np.float32], found: NDArray[np.float32]) -> Parity:
     worst = float(np.nanmax(np.abs(native.astype(np.float64) - found.astype(np.float64))))
     return Parity(len(native), worst, worst / float(np.spacing(np.nanmax(np.abs(native)))))
+
+
+def _check_registration(state: LedgerState, manifest: Manifest) -> None:
+    """ReleaseRefused when the ledger has the release under another signal or with other facts than its manifest's."""
+    known = state.releases.get(manifest.digest)
+    if known is None:
+        return
+    if known.signal != manifest.signal or msgspec.to_builtins(known.facts) != release_facts(manifest):
+        raise ReleaseRefused(
+            f"release {manifest.digest[:12]}: expected it registered as its manifest says, found other facts in entry "
+            f"{known.sequence}; the registration is not to be trusted: halt, and look who signed it"
+        )
 
 
 def _check_trials(state: LedgerState, release: OpenRelease, family: Family) -> None:

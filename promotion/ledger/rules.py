@@ -139,6 +139,10 @@ def _release_registered(books: Books, entry: Entry, payload: kinds.Registered) -
             f"release {payload.release[:12]}: expected environment {books.environment}, found {payload.environment}; "
             "build it again for this environment"
         )
+    if not 0 <= float(payload.max_weight) <= 1:
+        raise EntryRefused(
+            f"release {payload.release[:12]}: expected a largest weight of 0 to 1, found {payload.max_weight}"
+        )
     if payload.validator != entry.actor or payload.author == payload.validator:
         raise NotApproved(
             f"release {payload.release[:12]}: expected the validator to register it and another principal to be its "

@@ -200,10 +200,13 @@ class SqliteLedger:
         with self._named_errors():
             if not self.read_only:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            where = f"file:{quote(str(self.path))}?mode={'ro' if self.read_only else 'rwc'}"
+            # A reader too must be able to undo what a killed writer left half done: "rw" for both, and `query_only`.
+            where = f"file:{quote(str(self.path))}?mode={'rw' if self.read_only else 'rwc'}"
             connection: sqlite3.Connection = sqlite3.connect(where, uri=True, **options)
             connection.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout_ms)}")
-            if not self.read_only:
+            if self.read_only:
+                connection.execute("PRAGMA query_only = ON")
+            else:
                 connection.execute("PRAGMA journal_mode = DELETE")
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.executescript(_SCHEMA)

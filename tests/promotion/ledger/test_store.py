@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal as signals
 import sqlite3
 import subprocess
@@ -248,6 +249,23 @@ def test_a_full_disk_leaves_the_state_before(live: Any) -> None:
     assert live.ledger.head() == before
     connection.execute("PRAGMA max_page_count = 1000000")
     assert live.rollout.halt("large_caps", why="disk was full", as_="alice").sequence == before.sequence + 1
+
+
+def test_a_reader_undoes_what_a_killed_writer_left_half_done(desk: Any, tmp_path: Path) -> None:
+    """The file and its journal as they lie on disk in the middle of a transaction that spilled out of memory."""
+    before = desk.ledger.head()
+    writer = sqlite3.connect(desk.home.ledger, isolation_level=None)
+    writer.execute("PRAGMA cache_size = 2")
+    writer.execute("BEGIN IMMEDIATE")
+    for sequence in range(100, 400):
+        writer.execute("INSERT INTO entries VALUES (?, '', ?)", (sequence, b"half" * 500))
+    for suffix in ("", "-journal"):
+        shutil.copy(f"{desk.home.ledger}{suffix}", f"{tmp_path / 'ledger.db'}{suffix}")
+    writer.execute("ROLLBACK")
+    writer.close()
+    assert (tmp_path / "ledger.db").stat().st_size > desk.home.ledger.stat().st_size
+    with SqliteLedger(tmp_path / "ledger.db", read_only=True) as ledger:
+        assert ledger.head() == before
 
 
 def test_rows_cannot_be_changed_in_passing(desk: Any) -> None:

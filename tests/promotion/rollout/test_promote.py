@@ -13,8 +13,10 @@ from promotion.config import GatePolicy, Threshold
 from promotion.errors import Conflict, EntryRefused, GateFailed, NotApproved, PlanMoved, ReleaseRefused, SignalFrozen
 from promotion.evidence.assess import Evidence
 from promotion.ledger.trials import declare_trials
+from promotion.lineage import release_facts
 from promotion.promote import judge_release, plan_promotion, promote
 from promotion.release.arrays import from_npz, to_npz
+from promotion.release.files import read_release
 from promotion.rollout import gate_policy_in_force
 
 STRICT = GatePolicy(thresholds=(Threshold(metric="sharpe_annual", at_least=50.0),))
@@ -217,3 +219,19 @@ def test_a_declared_release_stands_on_what_was_declared(desk: Any, make_parts: A
     assert judgement.verdict.passed
     refusing = judge_release(desk.home, desk.ledger.state(), digest, policy=GatePolicy(thresholds=()))
     assert refusing.verdict.reasons[0].startswith("trials_declared: expected trials counted in the ledger")
+
+
+def test_a_release_registered_with_other_facts_than_its_manifest_s_is_refused(desk: Any) -> None:
+    digest = desk.build()
+    facts = {**release_facts(read_release(desk.home.releases / digest, digest).manifest), "as_of_ns": 1}
+    desk.rollout.append("release_registered", facts, as_="bob", signal="large_caps")
+    with pytest.raises(ReleaseRefused, match="expected it registered as its manifest says"):
+        judge_release(desk.home, desk.ledger.state(), digest, policy=STRICT)
+
+
+@pytest.mark.parametrize("limit", ["1.5", "-1.0", "1e9"])
+def test_a_registered_weight_limit_is_a_share(desk: Any, limit: str) -> None:
+    digest = desk.build()
+    facts = {**release_facts(read_release(desk.home.releases / digest, digest).manifest), "max_weight": limit}
+    with pytest.raises(EntryRefused, match="expected a largest weight of 0 to 1"):
+        desk.rollout.append("release_registered", facts, as_="bob", signal="large_caps")
