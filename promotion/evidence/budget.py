@@ -39,14 +39,14 @@ def thresholds_of(statistic: Floats, budgets: tuple[float, ...]) -> Floats:
 def joint_thresholds(statistics: Floats, budgets: tuple[float, ...], *, tolerance: Floats | float = 0.0) -> Floats:
     """Thresholds float64 [budget, statistic]: "any statistic above its own" keeps each budget of episodes a year.
 
-    statistics: [path, session, statistic] of healthy paths, positive, large = bad. Each is measured on its own scale,
-    the distance of its logarithm from the median in units of that of its 95 % quantile; one number on that scale, found
-    for the largest of all statistics, is where dependence and multiplicity are paid for. (A rank as the scale would
-    ask every statistic for a quantile beyond anything its record holds.) tolerance: what is too small to matter,
-    however rare; no threshold is below it.
+    statistics: [path, session, statistic] of healthy paths, positive, large = bad, NaN = not measured. Each is taken
+    on its own scale, the distance of its logarithm from the median in units of that of its 95 % quantile; one number
+    on that scale, found for the largest of all statistics, is where dependence and multiplicity are paid for. (A rank
+    as the scale would ask every statistic for a quantile beyond anything its record holds.) tolerance: what is too
+    small to matter, however rare; no threshold is below it.
     """
     logs = np.log(np.maximum(statistics, _LEAST))
-    middle, upper = np.quantile(logs, (0.5, 0.95), axis=(0, 1))
+    middle, upper = np.nanquantile(logs, (0.5, 0.95), axis=(0, 1))
     scale = np.maximum(upper - middle, _LEAST)
     excess = np.where(statistics > tolerance, (logs - middle) / scale, -np.inf)
     common = thresholds_of(excess.max(axis=2), budgets)[:, None]

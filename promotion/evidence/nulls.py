@@ -36,9 +36,8 @@ PSI_BINS = 10  # bins of PSI, of CELLS / PSI_BINS neighbouring cells each
 BLOCK_SESSIONS = 252  # mean bootstrap block: a year holds a feature's slow moves together
 PSI_TOLERANCE = 0.10  # what is too small to matter, however rare it is in the null
 KS_TOLERANCE = 0.10
-_REACH = (
-    0.95  # of what a statistic can reach at all: a window wholly beyond the reference is an alarm, whatever the law
-)
+_LEAST_PRESENT = 0.5  # of the reference's share of present values: a window with fewer measures nothing
+_REACH = 0.95  # of what a statistic can reach: a window wholly beyond the reference is an alarm, whatever the law
 # Share of a budget that is spent: a threshold found on one record errs, and erring low costs more than erring high
 # saves. Measured over many records (tests/promotion/evidence/test_nulls.py), these keep the budget on average.
 _SHARPE_MARGIN, _DRIFT_MARGIN = 0.9, 0.4
@@ -189,7 +188,8 @@ def drift_nulls(
 ) -> DriftNulls:
     """Null laws of PSI and KS for windows of so many sessions against `reference` [time, instrument, feature].
 
-    NaN is missing and left out. Append the score as one more feature to watch it within the same budget. Each draw
+    NaN is missing and left out; windows that lack half of a feature's usual values are not looked at, for a monitor
+    judges that by itself. Append the score as one more feature to watch it within the same budget. Each draw
     bootstraps a reference as long as the real one and a year of future sessions from it, all instruments and features
     of a session together, in blocks of a year on average (a tenth of a short reference): so what features do slowly,
     in common, and because the reference itself is a sample, is in the law. Statistics as in `promotion.evidence.drift`:
@@ -215,8 +215,8 @@ def drift_nulls(
     return DriftNulls(
         window_sessions=window_sessions,
         quantiles=np.array(QUANTILES),
-        psi_quantiles=np.quantile(psis, QUANTILES, axis=(0, 1)),
-        ks_quantiles=np.quantile(distances, QUANTILES, axis=(0, 1)),
+        psi_quantiles=np.nanquantile(psis, QUANTILES, axis=(0, 1)),
+        ks_quantiles=np.nanquantile(distances, QUANTILES, axis=(0, 1)),
         budgets=np.array(budgets),
         psi_thresholds=thresholds[:, :features],
         ks_thresholds=thresholds[:, features:],
@@ -252,12 +252,13 @@ def _simulate(
     block = max(2 * window, min(BLOCK_SESSIONS, sessions / 10))
     psis = np.empty((draws, looks, cumulative.shape[1]))
     distances = np.empty_like(psis)
+    held = np.stack([_multiplicity(sessions, block, generator) for _ in range(draws)])
+    bases = (held @ cumulative.reshape(sessions, -1)).reshape(draws, *cumulative.shape[1:])
     for draw in range(draws):
-        base = np.tensordot(_multiplicity(sessions, block, generator), cumulative, axes=1)
         future = stationary_indices(
             sessions, block_length=block, horizon=looks + window - 1, paths=1, generator=generator
         )[0]
-        psis[draw], distances[draw] = _looks(cumulative[future], base, window)
+        psis[draw], distances[draw] = _looks(cumulative[future], bases[draw], window, sessions)
     return psis, distances
 
 
@@ -279,7 +280,8 @@ def _multiplicity(sessions: int, block: float, generator: np.random.Generator) -
     return np.bincount(drawn, minlength=sessions).astype(np.float32)
 
 
-def _looks(path: NDArray[np.float32], base: NDArray[np.float32], window: int) -> tuple[Floats, Floats]:
+def _looks(path: NDArray[np.float32], base: NDArray[np.float32], window: int, sessions: int) -> tuple[Floats, Floats]:
+    """PSI and KS [look, feature] of all windows of `path`; NaN where half of the values expected there are missing."""
     running = np.cumsum(path, axis=0)
     inside = running[window - 1 :].copy()
     inside[1:] -= running[:-window]
@@ -287,7 +289,8 @@ def _looks(path: NDArray[np.float32], base: NDArray[np.float32], window: int) ->
     stability = psi(_bins(base[:, step - 1 :: step]), _bins(inside[:, :, step - 1 :: step]))
     total = np.maximum(inside[:, :, -1:], 1)
     distance = np.abs(inside / total - base / base[:, -1:]).max(axis=2)
-    return stability, distance.astype(np.float64)
+    sparse = inside[:, :, -1] < base[:, -1] * (_LEAST_PRESENT * window / sessions)
+    return np.where(sparse, np.nan, stability), np.where(sparse, np.nan, distance.astype(np.float64))
 
 
 def _bins(cumulative: NDArray[np.float32]) -> NDArray[np.float32]:

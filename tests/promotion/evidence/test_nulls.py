@@ -161,6 +161,15 @@ def test_missing_values_are_left_out(reference: np.ndarray) -> None:
     assert partial.ks_threshold(1.0) == pytest.approx(whole.ks_threshold(1.0), rel=0.2)
 
 
+def test_years_without_a_feature_are_no_part_of_its_law(reference: np.ndarray) -> None:
+    """A feature that begins late is judged by the years it has, not by the distance of nothing from something."""
+    late = reference.copy()
+    late[:1200, :, 1] = np.nan
+    whole, partial = drift_nulls(reference, draws=60), drift_nulls(late, draws=60)
+    assert partial.ks_threshold(1.0)[1] == pytest.approx(whole.ks_threshold(1.0)[1], rel=0.35)
+    assert partial.psi_threshold(1.0)[1] < 2 * whole.psi_threshold(1.0)[1]
+
+
 def test_same_arrays_same_nulls_and_they_travel(reference: np.ndarray) -> None:
     returns = returns_of("normal", 1, np.random.default_rng(34))[0]
     for make in (lambda: drift_nulls(reference, draws=20), lambda: sharpe_nulls(returns, draws=50)):
