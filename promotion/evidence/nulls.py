@@ -20,11 +20,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from promotion.evidence.arrays import Floats, Ints, varying
+from promotion.evidence.arrays import Floats, varying
 from promotion.evidence.bootstrap import stationary_indices
 from promotion.evidence.budget import SESSIONS_PER_YEAR, budget_row, episodes_per_year, joint_thresholds, thresholds_of
 from promotion.evidence.drift import bin_of, ks_distance, ks_p_value, psi, quantile_bins
 from promotion.evidence.errors import NotValidError, RecordError, ShapeError, TooFewError
+from promotion.evidence.futures import autoregressive, predicted_rows, prewhitened, rolling_sharpe
 from promotion.evidence.sharpe import SharpeLevel, sharpe
 
 __all__ = ["BUDGETS", "CELLS", "PSI_BINS", "DriftNulls", "SharpeNulls", "drift_nulls", "sharpe_nulls"]
@@ -155,10 +156,10 @@ def sharpe_nulls(
     centre = measured.value if level is None else level.value
     generator = np.random.default_rng(seed)
     horizon = 4 * SESSIONS_PER_YEAR + window - 1
-    memory, innovations = _prewhitened(returns - returns.mean())
-    rows = _predicted_rows(innovations.size, horizon, max(window / 2, 10), draws, generator)
+    memory, innovations = prewhitened(returns - returns.mean())
+    rows = predicted_rows(innovations.size, horizon, max(window / 2, 10), draws, generator)
     level_return = centre * returns.std(ddof=1)
-    rolled = _rolling_sharpe(_autoregressive(innovations[rows], memory) + level_return, window)
+    rolled = rolling_sharpe(autoregressive(innovations[rows], memory) + level_return, window)
     spent = tuple(budget * _SHARPE_MARGIN for budget in budgets)
     mean, sd = float(rolled.mean()), float(rolled.std())
     return SharpeNulls(
@@ -295,53 +296,6 @@ def _looks(path: NDArray[np.float32], base: NDArray[np.float32], window: int, se
 
 def _bins(cumulative: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.diff(cumulative, axis=-1, prepend=np.float32(0))
-
-
-def _prewhitened(centred: Floats) -> tuple[float, Floats]:
-    """First autocorrelation (0 unless beyond two standard errors) and what is left of the series without it."""
-    memory = float(centred[1:] @ centred[:-1] / (centred @ centred))
-    if abs(memory) < 2 / math.sqrt(centred.size):
-        return 0.0, centred
-    left = centred[1:] - memory * centred[:-1]
-    return memory, left - left.mean()
-
-
-def _autoregressive(innovations: Floats, memory: float) -> Floats:
-    """x[t] = memory · x[t−1] + innovation[t] along the last axis, begun in its stationary state."""
-    if not memory:
-        return innovations
-    path = np.empty_like(innovations)
-    path[:, 0] = innovations[:, 0] / math.sqrt(1 - memory**2)
-    for session in range(1, innovations.shape[1]):
-        path[:, session] = memory * path[:, session - 1] + innovations[:, session]
-    return path
-
-
-def _predicted_rows(length: int, horizon: int, block: float, draws: int, generator: np.random.Generator) -> Ints:
-    """Rows [draw, horizon] of futures, each drawn from its own redrawn record: what one record does not know of itself
-    (its mean, its tails) widens the law, as it should for the years to come."""
-    record = stationary_indices(length, block_length=block, horizon=length, paths=draws, generator=generator)
-    future = stationary_indices(length, block_length=block, horizon=horizon, paths=draws, generator=generator)
-    rows: Ints = np.take_along_axis(record, future, axis=1)
-    return rows
-
-
-def _rolling_sharpe(returns: Floats, window: int) -> Floats:
-    """Annualised mean over standard deviation (n − 1) of every window of [path, session]; 0 for a flat window."""
-    scale = returns.std()
-    unit = returns / scale
-    sums, squares = _rolling_sum(unit, window), _rolling_sum(unit**2, window)
-    variance = np.maximum(squares - sums**2 / window, 0) / (window - 1)
-    ratio = np.divide(sums / window, np.sqrt(variance), out=np.zeros_like(sums), where=variance > 1e-12)
-    rolled: Floats = ratio * math.sqrt(SESSIONS_PER_YEAR)
-    return rolled
-
-
-def _rolling_sum(values: Floats, window: int) -> Floats:
-    total = np.cumsum(values, axis=1)
-    rolled = total[:, window - 1 :].copy()
-    rolled[:, 1:] -= total[:, :-window]
-    return rolled
 
 
 def _refuse_window(window: int, draws: int) -> None:
