@@ -108,8 +108,8 @@ class TestRefusals:
             hand_over(bench, fitted_elsewhere(bench), declaration(until=AS_OF))
 
     def test_too_short_a_record(self, bench: Bench) -> None:
-        with pytest.raises(HandoverError, match="at least 63 sessions after the training's end"):
-            hand_over(bench, fitted_elsewhere(bench), declaration(until=date(2005, 11, 30)))
+        with pytest.raises(HandoverError, match="at least 252 sessions after the training's end"):
+            hand_over(bench, fitted_elsewhere(bench), declaration(until=date(2005, 3, 31)))
 
     def test_more_returns_than_trials(self, bench: Bench) -> None:
         with pytest.raises(HandoverError, match="of k ≤ 2 trials"):
