@@ -89,6 +89,19 @@ def plan_or_promote(
     }
 
 
+def mirror(desk: Desk, signal: str, alias: str, digest: str) -> str:
+    """Has MLflow's alias follow the ledger, and says how that went: it decides nothing, so it may fail."""
+    from signalbox.workshop import tracking  # brings in training and MLflow, which nothing else here needs
+    from training.errors import TrainingError
+
+    try:
+        with tracking(desk) as tracker:
+            tracker.point(signal, alias, digest)
+    except (TrainingError, OSError) as error:
+        return f"MLflow's alias {alias} was not moved: {error}; what is served is the ledger's word alone"
+    return f"MLflow's alias {alias} of {signal} follows"
+
+
 def _standing_plan(desk: Desk, digest: str, stage: str) -> tuple[str | None, Proposed | None]:
     """The newest plan for this release and stage that the signal has not moved past."""
     state = desk.ledger.state()

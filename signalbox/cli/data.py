@@ -32,8 +32,8 @@ def snapshot(
 
     if (file is None) == (not demo_prices):
         raise click.UsageError("expected either FILE or --demo-prices; see signalbox snapshot --help")
-    frame = ingest.demo_prices() if file is None else ingest.read_long(file)
     with open_desk(home_dir) as desk:
+        frame = ingest.demo_prices() if file is None else ingest.read_long(file)
         taken = desk.take_snapshot(frame, source_name=source_name, actor=actor, now_ns=time_ns())
     note(f"{taken.rows} rows of {len(taken.instruments)} instruments; {taken.source.description}")
     document = {"snapshot": taken.id, "rows": taken.rows, "instruments": list(taken.instruments)}

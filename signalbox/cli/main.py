@@ -42,6 +42,7 @@ COMMANDS = {
     "audit": Lazy("account", "audit", "Check that the history is what it was."),
 }
 USAGE = 64
+OUTER_ROOMS = ("training", "serving", "monitoring", "protos")
 
 
 class SignalboxGroup(click.Group):
@@ -82,20 +83,29 @@ def run_and_exit(body: Any) -> None:
     except click.Abort:
         print("stopped", file=sys.stderr)
         code = 130
-    except (ValueError, OSError, RuntimeError) as error:
+    except Exception as error:  # noqa: BLE001 - an error that is none of ours is raised again below
         code = exit_code_of(error)
         print(f"signalbox: {error}", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def exit_code_of(error: Exception) -> int:
-    """The exit code of a domain error; an error that is none of ours is a defect and is raised again."""
-    from promotion.exit_codes import exit_code  # the table is only needed once something went wrong
+    """The exit code of a domain error; an error that is none of ours is a defect and is raised again.
+
+    promotion.exit_codes knows the lower rooms' errors; those of the outer rooms mean that a call was wrong (64), or
+    that nobody answered (8).
+    """
+    from promotion.exit_codes import UNREACHABLE, exit_code  # the table is only needed once something went wrong
+    from protos.errors import Shed, TimedOut, Unreachable
 
     code = exit_code(error)
-    if code is None:
+    if code is not None:
+        return code
+    if isinstance(error, (Unreachable, TimedOut, Shed)):
+        return UNREACHABLE
+    if type(error).__module__.partition(".")[0] not in OUTER_ROOMS:
         raise error
-    return code
+    return USAGE
 
 
 @click.group(cls=SignalboxGroup, context_settings={"help_option_names": ["-h", "--help"]})

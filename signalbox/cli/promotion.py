@@ -45,7 +45,7 @@ def promote(
     carries it out. Exit code 3: a gate refuses, with reasons.
     """
     from signalbox.desk import open_desk
-    from signalbox.promoting import describe_plan, find_release, plan_or_promote
+    from signalbox.promoting import describe_plan, find_release, mirror, plan_or_promote
     from signalbox.scorers import notifier
 
     with open_desk(home_dir) as desk:
@@ -55,6 +55,8 @@ def promote(
         else:
             rollout = desk.rollout(notifier(desk.home, desk.config))
             document = plan_or_promote(desk, rollout, digest, stage, capital_weight, actor, idempotency_key)
+            if document["state"] == "promoted":
+                note(mirror(desk, document["signal"], stage, digest))
     show(document, as_json=as_json, text=lambda: _plan_text(document))
     if document["state"] == "waits for approval":
         note(f"approval by another principal is needed: signalbox approve {document['plan'][:12]} --as approver")
