@@ -12,7 +12,7 @@ A call that finds a worker gone is sent once more, to the next address: scoring 
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -112,13 +112,12 @@ class AsyncClient:
         return tuple(description(each) for each in reply.signals)
 
     async def _call(self, method: str, request: Any, seconds: float) -> Any:
-        deadline = asyncio.get_running_loop().time() + seconds
+        deadline = time.monotonic() + seconds
         failed: grpc.RpcError | None = None
         for _ in range(2):
             stub = self._stubs[self._next % len(self._stubs)]
-            remaining = deadline - asyncio.get_running_loop().time()
             try:
-                return await getattr(stub, method)(request, timeout=max(0.0, remaining))
+                return await getattr(stub, method)(request, timeout=_remaining(deadline, seconds))
             except grpc.aio.AioRpcError as error:
                 failed = error
                 if error.code() not in GONE:
@@ -180,10 +179,12 @@ class Client:
         return tuple(description(each) for each in reply.signals)
 
     def _call(self, method: str, request: Any, seconds: float) -> Any:
+        deadline = time.monotonic() + seconds
         failed: grpc.RpcError | None = None
         for _ in range(2):
+            stub = self._stubs[self._next % len(self._stubs)]
             try:
-                return getattr(self._stubs[self._next % len(self._stubs)], method)(request, timeout=seconds)
+                return getattr(stub, method)(request, timeout=_remaining(deadline, seconds))
             except grpc.RpcError as error:
                 failed = error
                 if error.code() not in GONE:
@@ -191,6 +192,14 @@ class Client:
                 self._next += 1
         assert failed is not None
         raise call_error(failed) from failed
+
+
+def _remaining(deadline: float, seconds: float) -> float:
+    """What is left until `deadline` on the monotonic clock. TimedOut when nothing is."""
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
+        raise TimedOut(f"expected an answer within {seconds} s, found no time left to ask", code="DEADLINE_EXCEEDED")
+    return remaining
 
 
 def _scorer_stub(channel: Any) -> Any:

@@ -8,25 +8,23 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from promotion.errors import PromotionError
 from promotion.home import Home
 from protos.signalbox.v1 import control_pb2, control_pb2_grpc
-from serving.errors import ListenRefused, ServingError
+from serving.errors import ListenRefused
 from serving.feature_table import Taken
 from serving.kill import EVERY
 from serving.pipe import Served
-from serving.status import message_of, status_of
+from serving.refusals import Refusals
 from serving.wire import POSTURES
 
 SERVICE: str = control_pb2.DESCRIPTOR.services_by_name["Control"].full_name
 MAX_REQUEST_BYTES = 64 * 2**20
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class Driven(Protocol):
@@ -61,50 +59,34 @@ class ControlService(control_pb2_grpc.ControlServicer):
 
     async def Sync(self, request: Any, context: Any) -> Any:  # noqa: N802 - the name in the proto
         """See control.proto."""
-        try:
+        async with Refusals(context):
             signals, workers = await self._supervisor.sync(request.signal, request.generation)
-        except (ServingError, PromotionError) as error:
-            await _abort(context, error)
-        return control_pb2.SyncReply(signals=[_signal(each, {}) for each in signals], workers=workers)
+            return control_pb2.SyncReply(signals=[_signal(each, {}) for each in signals], workers=workers)
 
-    async def Push(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
+    async def Push(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802 - as above
         """See control.proto."""
-        try:
+        async with Refusals(context):
             async for request in requests:
                 taken = await self._supervisor.push(tuple(request.rows))
                 yield control_pb2.PushReply(
                     accepted=taken.accepted,
                     refused=[control_pb2.RefusedRow(index=each.index, reason=each.reason) for each in taken.refused],
                 )
-        except (ServingError, PromotionError) as error:
-            await _abort(context, error)
 
-    async def Halt(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def Halt(self, request: Any, context: Any) -> Any:  # noqa: N802 - as above
         """See control.proto."""
-        try:
+        async with Refusals(context):
             return control_pb2.HaltReply(halted=await self._supervisor.halt(request.signal, request.reason))
-        except (ServingError, PromotionError) as error:
-            await _abort(context, error)
 
-    async def Resume(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def Resume(self, request: Any, context: Any) -> Any:  # noqa: N802 - as above
         """See control.proto."""
-        try:
+        async with Refusals(context):
             return control_pb2.ResumeReply(resumed=await self._supervisor.resume(request.signal))
-        except (ServingError, PromotionError) as error:
-            await _abort(context, error)
 
-    async def Status(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def Status(self, request: Any, context: Any) -> Any:  # noqa: N802 - as above
         """See control.proto."""
-        try:
-            view = await self._supervisor.view()
-        except (ServingError, PromotionError) as error:
-            await _abort(context, error)
-        return control_pb2.StatusReply(
-            signals=[_signal(each, view.latched) for each in view.signals],
-            workers=[_worker(each) for each in view.workers],
-            ledger_sequence=view.ledger_sequence,
-            ledger_error=view.ledger_error,
-        )
+        async with Refusals(context):
+            return _status(await self._supervisor.view())
 
 
 class ControlPlane:
@@ -167,6 +149,15 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
+def _status(view: Any) -> Any:
+    return control_pb2.StatusReply(
+        signals=[_signal(each, view.latched) for each in view.signals],
+        workers=[_worker(each) for each in view.workers],
+        ledger_sequence=view.ledger_sequence,
+        ledger_error=view.ledger_error,
+    )
+
+
 def _signal(each: Served, latched: dict[str, str]) -> Any:
     return control_pb2.SignalStatus(
         signal=each.signal,
@@ -196,10 +187,3 @@ def _worker(each: Any) -> Any:
         stale=said.rows[1],
         expired=said.expired + said.cancelled,
     )
-
-
-async def _abort(context: Any, error: Exception) -> NoReturn:
-    status = status_of(error)
-    metadata = (("signalbox-retry", "1" if status.retry else "0"),)
-    await context.abort(_CODES[status.code], message_of(error), metadata)
-    raise error  # abort() has raised

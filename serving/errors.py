@@ -26,6 +26,9 @@
         ├── KeyRingRefused      the feature rows' keys are missing, damaged or readable by others
         └── PipeBroken          supervisor and worker lost each other
 
+Rows that the feature table refuses are `features.errors.RowError`s of `serving.feature_table`: RowWentBack,
+RowFromTheFuture, TableFull.
+
 Each message says what was expected, what was found and what to do next. None carries a transport's code: that is
 `serving.status`.
 """

@@ -16,6 +16,7 @@ from serving.worker_link import WorkerLink, acknowledged, start_worker
 LOG = logging.getLogger("signalbox.supervisor")
 
 _RESTART_SECONDS = (0.0, 0.1, 0.5, 1.0, 5.0)  # how long before the n-th restart in a row
+REVIVAL_SECONDS = 10.0  # how long an order waits for a worker when none lives
 Knowledge = Callable[[], Sequence[Message]]
 
 
@@ -30,6 +31,7 @@ class Fleet:
         self.restarts = dict.fromkeys(range(len(setups)), 0)
         self._setups = setups
         self._knowledge = knowledge
+        self.live = asyncio.Event()  # set while a worker answers
         self._closing = asyncio.Event()
         self._keepers: list[asyncio.Task[None]] = []
 
@@ -41,18 +43,29 @@ class Fleet:
     async def broadcast(self, order: Message) -> dict[int, Ack]:
         """Sends `order` to every live worker; worker → acknowledgement, once all have answered.
 
-        A worker that dies meanwhile is left out: it is started again with all that is known, this order included.
-        WorkerFailed when none is left.
+        A worker that dies meanwhile is left out: it is started again with all that is known, this order included. When
+        the last one dies, the order is sent anew to the first that is back; every order may be carried out twice.
+        WorkerFailed when none is back in REVIVAL_SECONDS.
         """
-        links = dict(self.links)
-        sent = {worker: link.send(order) for worker, link in links.items()}
-        answers = await asyncio.gather(
-            *(acknowledged(links[worker], ack) for worker, ack in sent.items()), return_exceptions=True
-        )
-        acks = {worker: answer for worker, answer in zip(sent, answers, strict=True) if isinstance(answer, Ack)}
-        if not acks:
-            raise WorkerFailed("expected a live worker, found none; they are being restarted: repeat in a moment")
-        return acks
+        for _ in range(2):
+            await self._someone()
+            sent = {worker: link.send(order) for worker, link in self.links.items()}
+            links = dict(self.links)
+            answers = await asyncio.gather(
+                *(acknowledged(links[worker], ack) for worker, ack in sent.items()), return_exceptions=True
+            )
+            acks = {worker: answer for worker, answer in zip(sent, answers, strict=True) if isinstance(answer, Ack)}
+            if acks:
+                return acks
+        raise WorkerFailed("expected a live worker, found none; they are being restarted: repeat in a moment")
+
+    async def _someone(self) -> None:
+        """Waits until a worker lives: one that died alone is back in about a second."""
+        for worker, link in list(self.links.items()):
+            if link.gone.is_set():
+                self._remove(worker)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.live.wait(), REVIVAL_SECONDS)
 
     async def start(self) -> None:
         """Starts every worker. Raises what kept one from starting."""
@@ -83,7 +96,7 @@ class Fleet:
                 if _settle(started, error):
                     return
             finally:
-                self.links.pop(worker, None)
+                self._remove(worker)
                 _settle(started, WorkerFailed(f"worker {worker}: expected it to start, found it cut short"))
             await self._before_restart(worker, failures)
             failures += 1
@@ -101,6 +114,7 @@ class Fleet:
         """Tells a new worker all that is known; from the same turn of the loop on it hears what the others hear."""
         acks = [link.send(order) for order in self._knowledge()]
         self.links[worker] = link
+        self.live.set()
         for ack in acks:
             await acknowledged(link, ack)
 
@@ -110,6 +124,12 @@ class Fleet:
         await asyncio.wait((gone, closing), return_when=asyncio.FIRST_COMPLETED)
         gone.cancel()
         closing.cancel()
+        self._remove(link.setup.worker)
+
+    def _remove(self, worker: int) -> None:
+        self.links.pop(worker, None)
+        if not self.links:
+            self.live.clear()
 
 
 @asynccontextmanager

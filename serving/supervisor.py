@@ -128,8 +128,6 @@ class Supervisor:
         """Takes a batch of feature rows; returns once they are readable in every live worker."""
         if len(batch) > MAX_BATCH_ROWS:
             raise PushRefused(f"push: expected at most {MAX_BATCH_ROWS} rows a batch, found {len(batch)}; send fewer")
-        if not self.fleet.links:
-            await self.fleet.broadcast(Ask())  # raises: a row that no worker can take must not be acknowledged
         taken = self._book.take(batch)
         if taken.rows:
             await self.fleet.broadcast(Push(rows=tuple(batch[index] for index in taken.rows)))
@@ -149,7 +147,7 @@ class Supervisor:
 
     async def view(self) -> ScorerView:
         """The scorer as it is now."""
-        acks = await self.fleet.broadcast(Ask()) if self.fleet.links else {}
+        acks = await self.fleet.broadcast(Ask()) if self.fleet.live.is_set() else {}
         workers = tuple(
             WorkerView(worker, link.pid, link.address, self.fleet.restarts[worker], said)
             for worker, link in sorted(self.fleet.links.items())

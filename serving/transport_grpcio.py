@@ -6,23 +6,23 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, NoReturn
+from types import TracebackType
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from protos.signalbox.v1 import scorer_pb2
 from serving.call import AwaitedCall
-from serving.errors import ListenRefused, ServingError
+from serving.errors import ListenRefused
+from serving.refusals import Refusals
 from serving.runtime.engine import NO_DEADLINE_NS
 from serving.scorer import Scorer
-from serving.status import message_of, status_of
 
 SERVICE: str = scorer_pb2.DESCRIPTOR.services_by_name["Scorer"].full_name
 MAX_REQUEST_BYTES = 32 * 2**20
 MAX_CONCURRENT_CALLS = 4096
 _NS = 1_000_000_000
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.max_send_message_length", -1),
@@ -38,9 +38,9 @@ class GrpcioTransport:
         self._scorer = scorer
         self._server = server
         self._health = checks
-        self._calls = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self.calls = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
 
     async def set_serving(self, service: str, serving: bool) -> None:
         """What health checks say of `service`; "" is the worker as a whole."""
@@ -53,53 +53,51 @@ class GrpcioTransport:
         self._scorer.drain()
         stopping = asyncio.ensure_future(self._server.stop(grace_seconds))
         with suppress(TimeoutError):  # what is still unanswered then is cut off by stop()
-            await asyncio.wait_for(self._idle.wait(), grace_seconds)
+            await asyncio.wait_for(self.idle.wait(), grace_seconds)
         await stopping
 
     async def score(self, body: bytes, context: Any) -> bytes:
         """The handler of Score."""
-        with _Counted(self):
+        async with _Counted(self, context):
             now_ns = time.monotonic_ns()
             call = AwaitedCall(now_ns, _deadline_ns(context, now_ns))
             job = self._scorer.score(call, body)
             try:
                 return await call.reply
-            except ServingError as error:
-                await _abort(context, error)
             finally:
                 if job is not None:
                     job.cancelled = True  # without effect once it has been run
 
     async def subscribe(self, body: bytes, context: Any) -> AsyncIterator[bytes]:
         """The handler of Subscribe."""
-        try:
+        async with _Counted(self, context):
             async for reply in self._scorer.subscribe(body):
                 yield reply
-        except ServingError as error:
-            await _abort(context, error)
 
     async def describe(self, body: bytes, context: Any) -> bytes:
         """The handler of Describe."""
-        try:
+        async with _Counted(self, context):
             return self._scorer.describe(body)
-        except ServingError as error:
-            await _abort(context, error)
 
 
-class _Counted:
-    """Counts a call while it is being answered, so that a drain knows when the last has been."""
+class _Counted(Refusals):
+    """A call while it is being answered: counted, so that a drain knows when the last one has been."""
 
-    def __init__(self, transport: GrpcioTransport) -> None:
+    def __init__(self, transport: GrpcioTransport, context: Any) -> None:
+        super().__init__(context)
         self._transport = transport
 
-    def __enter__(self) -> None:
-        self._transport._calls += 1
-        self._transport._idle.clear()
+    async def __aenter__(self) -> None:
+        self._transport.calls += 1
+        self._transport.idle.clear()
 
-    def __exit__(self, *_: object) -> None:
-        self._transport._calls -= 1
-        if not self._transport._calls:
-            self._transport._idle.set()
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._transport.calls -= 1
+        if not self._transport.calls:
+            self._transport.idle.set()
+        await super().__aexit__(kind, error, trace)
 
 
 @asynccontextmanager
@@ -114,9 +112,9 @@ async def grpcio_transport(scorer: Scorer, *, host: str, port: int) -> AsyncIter
     await transport.set_serving("", False)  # a health servicer is born SERVING
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     server.add_generic_rpc_handlers((_handlers(transport),))
-    transport.address = f"{host}:{_listen(server, host, port)}"
-    await server.start()
     try:
+        transport.address = f"{host}:{_listen(server, host, port)}"
+        await server.start()
         yield transport
     finally:
         await server.stop(0)
@@ -149,10 +147,3 @@ def _listen(server: grpc.aio.Server, host: str, port: int) -> int:
 def _deadline_ns(context: Any, now_ns: int) -> int:
     remaining = context.time_remaining()
     return NO_DEADLINE_NS if remaining is None else now_ns + int(remaining * _NS)
-
-
-async def _abort(context: Any, error: ServingError) -> NoReturn:
-    status = status_of(error)
-    metadata = (("signalbox-retry", "1" if status.retry else "0"),)
-    await context.abort(_CODES[status.code], message_of(error), metadata)
-    raise error  # abort() has raised

@@ -37,12 +37,13 @@ class WorkerLink:
         """Sends `order`; the future is its acknowledgement, or WorkerFailed when the worker dies first."""
         ack: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
         self._number += 1
+        self._waiting[self._number] = ack
         try:
+            if self.gone.is_set():
+                raise PipeBroken("its end of the pipe is closed")
             self._pipe.send(self._number, order)
         except PipeBroken as error:
-            ack.set_exception(self._dead(error))
-            return ack
-        self._waiting[self._number] = ack
+            self._fail_waiting(self._dead(error))
         return ack
 
     async def order(self, order: Message) -> Ack:
