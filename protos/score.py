@@ -54,32 +54,43 @@ class Score:
 
 def read_score(signal: str, instruments: tuple[str, ...], reply: Any) -> Score:
     """The Score in a `ScoreReply` to a question about `instruments`. Rejected when its arrays do not fit together."""
-    score = Score(
-        signal=signal,
-        generation=reply.generation,
-        posture=posture_name(reply.posture),
-        releases=tuple(reply.releases),
-        instruments=tuple(reply.instruments) or instruments,
-        scores=np.frombuffer(reply.scores, "<f4"),
-        status=np.frombuffer(reply.status, np.uint8),
-        weights=np.frombuffer(reply.weights, "<f4"),
-        release_index=np.frombuffer(reply.release_index, np.uint8),
-        knowledge_times_ns=np.frombuffer(reply.knowledge_time_unix_ns, "<i8"),
-        row_sequences=np.frombuffer(reply.row_sequence, "<i8"),
-    )
-    _check_lengths(score)
+    try:
+        score = Score(
+            signal=signal,
+            generation=reply.generation,
+            posture=posture_name(reply.posture),
+            releases=tuple(reply.releases),
+            instruments=tuple(reply.instruments) or instruments,
+            scores=np.frombuffer(reply.scores, "<f4"),
+            status=np.frombuffer(reply.status, np.uint8),
+            weights=np.frombuffer(reply.weights, "<f4"),
+            release_index=np.frombuffer(reply.release_index, np.uint8),
+            knowledge_times_ns=np.frombuffer(reply.knowledge_time_unix_ns, "<i8"),
+            row_sequences=np.frombuffer(reply.row_sequence, "<i8"),
+        )
+    except ValueError as error:  # bytes that are no whole number of elements
+        raise _distrusted(f"arrays of whole elements, found {error}") from error
+    _check(score)
     return score
 
 
 def posture_name(number: int) -> Posture:
     """The posture's name. Rejected for a number that is none: it must not be taken for NORMAL."""
     if number not in _POSTURES:
-        raise Rejected(f"reply: expected a posture, found number {number}; do not trade on it", code="INTERNAL")
+        raise _distrusted(f"a posture, found number {number}")
     return _POSTURES[number]
 
 
-def _check_lengths(score: Score) -> None:
+def _check(score: Score) -> None:
     n = len(score.scores)
     arrays = (score.status, score.weights, score.release_index, score.knowledge_times_ns, score.row_sequences)
     if any(len(each) != n for each in arrays) or (score.instruments and len(score.instruments) != n):
-        raise Rejected("reply: expected arrays of one length, found others; do not trade on it", code="INTERNAL")
+        raise _distrusted(f"arrays of one length, found {[n, *(len(each) for each in arrays)]}")
+    if score.status.max(initial=OK) > REFUSED:
+        raise _distrusted(f"a status of 0 to {REFUSED}, found {score.status.max()}")
+    if score.ok.any() and score.release_index[score.ok].max() >= len(score.releases):
+        raise _distrusted(f"the index of one of {len(score.releases)} releases, found {score.release_index.max()}")
+
+
+def _distrusted(words: str) -> Rejected:
+    return Rejected(f"reply: expected {words}; do not trade on it", code="INTERNAL")

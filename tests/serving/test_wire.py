@@ -16,10 +16,11 @@ from protos.signalbox.v1 import scorer_pb2
 from serving.errors import RequestRefused
 from serving.wire import Answer, RowStatus, read_question, write_answer
 
+RELEASE = "ab" * 32
 names = st.lists(st.text(min_size=1, max_size=8), unique=True, max_size=8).map(tuple)
 
 
-@given(names, st.integers(0, 5), st.none() | st.integers(0, 10**9), st.sampled_from([None, "ab" * 32]))
+@given(names, st.integers(0, 5), st.none() | st.integers(0, 10**9), st.sampled_from([None, RELEASE]))
 def test_what_the_client_asks_is_what_the_scorer_reads(
     instruments: tuple[str, ...], rows: int, age_ms: int | None, release: str | None
 ) -> None:
@@ -36,10 +37,10 @@ def test_what_the_scorer_answers_is_what_the_client_reads(rows: list[tuple[float
     scores = np.array([score for score, _, _ in rows], np.float32)
     status = np.array([kind for _, kind, _ in rows], np.uint8)
     times = np.array([at for _, _, at in rows], np.int64)
-    body = write_answer(Answer(3, "HALTED", None, scores, status, 0.25, times, times))
+    body = write_answer(Answer(3, "HALTED", RELEASE, scores, status, 0.25, times, times))
     score = read_score("s", (), scorer_pb2.ScoreReply.FromString(body))
     ok = status == RowStatus.OK
-    assert (score.generation, score.posture, score.releases, len(score)) == (3, "HALTED", (), len(rows))
+    assert (score.generation, score.posture, score.releases, len(score)) == (3, "HALTED", (RELEASE,), len(rows))
     np.testing.assert_array_equal(score.scores[ok].view(np.uint32), scores[ok].view(np.uint32))
     assert np.isnan(score.scores[~ok]).all()
     assert score.weights.tolist() == np.where(ok, 0.25, 0).tolist()
