@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from features.batch import FeatureMatrix, compute
 from features.definition import FeatureSet
-from features.panel import Panel
+from features.panel import Panel, Revisions
 from features.sessions import Calendar
 from training.errors import SamplesError
-from training.samples import Samples, forward_returns, make_samples, trailing_volatility
+from training.samples import Samples, forward_returns, make_samples, restrict, trailing_volatility
 
 HORIZON, LAG = 5, 1
 
@@ -131,6 +131,24 @@ def test_shuffled_targets_keep_their_values_and_nothing_else(samples: Samples) -
     usable = samples.usable
     np.testing.assert_array_equal(np.sort(shuffled.targets[usable]), np.sort(samples.targets[usable]))
     assert not np.array_equal(shuffled.targets[usable], samples.targets[usable])
+
+
+def test_restricting_a_panel_keeps_its_order_and_its_revisions(panel: Panel) -> None:
+    changes = Revisions(
+        known_ns=panel.knowledge_times_ns[[50, 60]] + 1,
+        time=np.array([50, 60]),
+        instrument=np.array([1, 4]),
+        before=np.array([1.5, 2.5]),
+        after=np.array([panel.values[50, 1], panel.values[60, 4]]),
+    )
+    revised = replace(panel, revisions=changes)
+    kept = restrict(revised, ("S4", "S2"))
+    assert kept.instruments == ("S2", "S4")
+    np.testing.assert_array_equal(kept.values, panel.values[:, [2, 4]])
+    np.testing.assert_array_equal(kept.revisions.instrument, [1])
+    earlier = kept.until(int(panel.knowledge_times_ns[60]))
+    assert earlier.values[60, 1] == 2.5
+    assert restrict(revised, panel.instruments) is revised
 
 
 class TestRefusals:

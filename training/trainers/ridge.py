@@ -63,8 +63,10 @@ class RidgeTrainer:
         mean, deviation = features.mean(axis=0), features.std(axis=0)
         scale = np.where(deviation > 0, deviation, np.inf)  # a constant feature is scaled away
         standard = (features - mean) / scale
-        gram = standard.T @ standard + penalty * np.eye(len(mean))
-        slopes = np.linalg.solve(gram, standard.T @ (rows.targets - rows.targets.mean())) / scale
+        # einsum, not a BLAS product: its bits do not depend on how many threads a machine lends
+        gram = np.einsum("ni,nj->ij", standard, standard) + penalty * np.eye(len(mean))
+        moments = np.einsum("ni,n->i", standard, rows.targets - rows.targets.mean())
+        slopes = np.linalg.solve(gram, moments) / scale
         return RidgeModel(slopes, float(rows.targets.mean() - mean @ slopes))
 
     def load(self, native: bytes) -> RidgeModel:
