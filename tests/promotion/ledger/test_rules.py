@@ -360,3 +360,46 @@ def test_the_state_is_a_value_of_its_own(live: Any) -> None:
     assert state.signal(SIGNAL).posture == "NORMAL"
     with pytest.raises(TypeError):
         state.signals["other"] = state.signal(SIGNAL)
+
+
+# Releases come in by their validator, once, and by two principals.
+
+
+def _facts(desk: Any, **changes: Any) -> dict[str, Any]:
+    facts = {
+        "release": "ab" * 32, "environment": "replay", "author": "alice", "validator": "bob", "snapshot_id": "s",
+        "feature_set_id": "cd" * 32, "max_weight": "1.0", "as_of_ns": 1,
+    }  # fmt: skip
+    return {**facts, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"validator": "carol"}, NotApproved, "expected the validator to register it"),
+        ({"author": "bob"}, NotApproved, "another principal to be its author"),
+        ({"author": "carol"}, NotAllowed, "expected author carol to hold role researcher"),
+        ({"author": "nobody"}, NotAllowed, "expected author nobody to hold role researcher"),
+        ({"environment": "prod"}, EntryRefused, "expected environment replay, found prod"),
+    ],
+)
+def test_a_release_is_registered_rightly(
+    desk: Any, changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        _append(desk, "bob", "validator", "release_registered", _facts(desk, **changes), signal=SIGNAL)
+    assert desk.ledger.state().releases == {}
+
+
+def test_a_release_is_registered_once_and_for_a_signal(desk: Any) -> None:
+    with pytest.raises(EntryRefused, match="expected the signal it is for, found none"):
+        _append(desk, "bob", "validator", "release_registered", _facts(desk))
+    _append(desk, "bob", "validator", "release_registered", _facts(desk), signal=SIGNAL)
+    with pytest.raises(EntryRefused, match="it is there already"):
+        _append(desk, "bob", "validator", "release_registered", _facts(desk), signal="other")
+
+
+def test_a_halt_by_a_clock_far_ahead_bars_nobody(live: Any) -> None:
+    future = live.clock.now + 10**18
+    _append(live, "alice", "operator", "halted", {"why": "x"}, signal=SIGNAL, expected_generation=2, time_ns=future)
+    live.rollout.resume(SIGNAL, why="the clock was wrong, the fire is out", as_="alice")
