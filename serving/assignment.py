@@ -91,6 +91,8 @@ class Assignment:
             return _stop(msgspec.structs.replace(each, generation=max(each.generation, at + 1)), latched)
         if each.live in self._unproven:
             return _stop(each, self._unproven[each.live])
+        if each.signal not in self._config.signals:
+            return _stop(each, "signalbox.toml does not name this signal: its universe is not known here")
         return each
 
     async def _prove(self, digest: str, state: LedgerState) -> None:

@@ -259,7 +259,7 @@ def _score_status(scores: Float32s, model: Model) -> Bytes:
 
 def _leaves(scores: Float32s, model: Model) -> Bools:
     """bool [n]: the score is a finite number within the release's limit."""
-    return np.abs(scores) <= min(model.max_abs_score, float(np.finfo(np.float32).max))  # NaN compares false
+    return np.abs(scores) <= model.score_limit  # NaN compares false
 
 
 def _row_status(rows: Rows, slots: Int64s, model: Model, now_ns: int, max_age_ns: int | None) -> Bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -49,6 +50,11 @@ class Model:
     def columns(self) -> int:
         """How many features a row has."""
         return len(self.features)
+
+    @cached_property
+    def score_limit(self) -> float:
+        """The largest absolute score that may leave: the release's limit, and a finite number in any case."""
+        return min(self.max_abs_score, float(np.finfo(np.float32).max))
 
 
 @dataclass(frozen=True, eq=False)

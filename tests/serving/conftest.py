@@ -154,7 +154,7 @@ def signal_config() -> Signal:
         horizon_sessions=5,
         calendar="XNYS",
         latency_budget_us=1000,
-        limits=Limits(max_capital_weight=1.0, max_abs_score=100.0, max_scores_per_second=1000),
+        limits=Limits(max_capital_weight=1.0, max_abs_score=100.0, max_scores_per_second=1_000_000),
         construction=Construction(),
         costs=Costs(half_spread_bps=1.0, impact_coefficient=0.5, adv_assumed_usd=1e9, capital_usd=1e7),
     )

@@ -9,7 +9,7 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
@@ -258,6 +258,40 @@ async def test_health_reflection_and_metrics(desk: Any) -> None:
         page = (await reader.read()).decode()
         writer.close()
         assert 'signalbox_requests_total{worker="0"} 1.0' in page
+
+
+async def test_swaps_under_load_fail_no_call_and_mix_no_two_releases(desk: Any) -> None:
+    older, newer = desk.releases
+    seen: set[tuple[str, float]] = set()
+    async with running(desk) as here:
+        stop = asyncio.Event()
+
+        async def ask() -> None:
+            while not stop.is_set():
+                score = await here.scorer.score("large_caps", features=np.ones((2, 3)))
+                seen.update((score.releases[0], each) for each in score.scores.tolist())
+                assert score.weights.tolist() == [1, 1]
+
+        askers = [asyncio.create_task(ask()) for _ in range(4)]
+        desk.rollout.rollback("large_caps", why="test", as_="alice")
+        await here.control.sync()
+        desk.promote(4.0)
+        await here.control.sync()
+        (latest,) = set(desk.releases) - {older, newer}
+        desk.rollout.rollback("large_caps", why="test", as_="alice")
+        await here.control.sync()
+        stop.set()
+        await asyncio.gather(*askers)
+    assert {(older, 3.0), (latest, 12.0)} <= seen <= {(older, 3.0), (newer, 6.0), (latest, 12.0)}
+
+
+async def test_a_signal_that_the_configuration_does_not_name_is_halted(desk: Any) -> None:
+    config = msgspec.structs.replace(desk.config, signals={})
+    async with running(replace(desk, config=config)) as here:
+        score = await here.scorer.score("large_caps", ["AAA"])
+        assert (score.posture, score.status.tolist()) == HALTED
+        (view,) = (await here.control.status()).signals
+        assert "does not name this signal" in view.reason
 
 
 async def test_a_drain_under_load_loses_no_call(desk: Any) -> None:
