@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -104,6 +105,7 @@ def empty_desk(tmp_path: Path) -> Iterator[Desk]:
         proposal = desk.rollout.propose_policy("gates.replay", POLICY, as_="alice")
         desk.rollout.approve_policy(proposal, as_="carol")
         yield desk
+    shutil.rmtree(home.ring(0, SET_ID.hex()).parent, ignore_errors=True)  # rings outlive their workers
 
 
 @pytest.fixture
