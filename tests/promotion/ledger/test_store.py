@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from features.clock import SystemClock
 from promotion.errors import (
     Conflict,
     EntryRefused,
@@ -26,6 +27,7 @@ from promotion.errors import (
 from promotion.identity import KeyStore
 from promotion.ledger.entry import GENESIS, sign
 from promotion.ledger.store import SqliteLedger
+from promotion.rollout import Rollout
 
 
 def test_an_empty_ledger_has_no_head(tmp_path: Path) -> None:
@@ -136,6 +138,31 @@ def test_threads_take_turns(desk: Any) -> None:
     for thread in threads:
         thread.join()
     assert desk.ledger.head().sequence == before + 20
+
+
+def test_connections_of_their_own_take_turns(desk: Any) -> None:
+    """Each writer takes its turn before it reads: two that read first would wait for each other."""
+    start = threading.Barrier(3)
+    refused: list[Exception] = []
+
+    def work() -> None:
+        with SqliteLedger(desk.home.ledger, busy_timeout_ms=60_000) as ledger:
+            rollout = Rollout(ledger, desk.keys, SystemClock())
+            start.wait()
+            try:
+                for _ in range(15):
+                    rollout.append("lineage", {"subject": "run", "id": "x", "facts": {}}, as_="alice")
+            except LedgerUnreadable as error:
+                refused.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    before = desk.ledger.head().sequence
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert refused == []
+    assert desk.ledger.head().sequence == before + 45
 
 
 def test_of_many_processes_one_wins_each_generation(live: Any) -> None:
