@@ -27,8 +27,8 @@ check: set-up ## ruff, mypy strict, import-linter, generated protos unchanged
 	@.venv/bin/lint-imports
 	@.ci/check-protos
 
-long: set-up ## what takes longer than a test may: wider properties and simulations
-	@$(PYTHON) -m pytest -m long
+long: set-up ## properties with fifty times the examples
+	@$(PYTHON) -m pytest --hypothesis-profile long
 
 bench: bench-demo ## every bench; results go to docs/benchmarks
 
@@ -46,5 +46,6 @@ lock: set-up ## requirements.lock from pyproject.toml: versions and hashes, no r
 		--extra triton --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-emit-find-links --no-header --no-annotate --output-file requirements.lock
 
-clean: ## the environment, caches and the demo's home
+clean: ## the environment, caches, the demo's home and rings
+	@rm -rf /dev/shm/signalbox-$$(id -u)-*
 	@rm -rf .venv .signalbox .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
