@@ -120,7 +120,7 @@ class Desk:
                 RingWriter(path, feature_set_id="f" * 64, columns=NAMES, instruments=UNIVERSE)
             )
         self.store = self._stack.enter_context(DecisionStore(self.folder / "decisions.db"))
-        collector = self._stack.enter_context(Collector([path], [*NAMES, SCORE]))
+        self.collector = self._stack.enter_context(Collector([path], [*NAMES, SCORE]))
         self.clock.advance_to((self.store.last_session_ns("pair") or -HOUR_NS) + HOUR_NS)
         self.monitor = Monitor(
             "pair",
@@ -128,10 +128,10 @@ class Desk:
             self.policy,
             calendar=CALENDAR,
             clock=self.clock,
-            scorer=ScriptedScorer(self.world.scores, lambda: self.actuator.standing("pair")),
+            scorer=ScriptedScorer(lambda release: self.world.scores(release), lambda: self.actuator.standing("pair")),
             actuator=self.actuator,
             store=self.store,
-            collector=collector,
+            collector=self.collector,
             yardsticks=lambda release: self.yardstick,
             history=np.full((3, len(UNIVERSE)), 0.01),
         )

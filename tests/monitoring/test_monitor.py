@@ -13,6 +13,7 @@ from monitoring.errors import (
     RestatedOutcome,
     UnknownSession,
 )
+from promotion.errors import LedgerUnreadable
 
 B, A = "b" * 64, "a" * 64
 
@@ -119,19 +120,59 @@ async def test_refusals_by_name(desk) -> None:  # type: ignore[no-untyped-def]
 
 
 async def test_a_session_that_failed_is_watched_as_if_it_had_not(desk, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
+    desk.actuator.move(shadow=(A,))
+    honest = desk.world.scores
     async with desk:
         await played(desk, range(12))
-        desk.clock.advance_to(desk.close_of(12))
-        desk.world.session = 12
-        desk.write_rows(12)
+        desk.world.scores = lambda release: honest(release) if release == B else [0.0]
         with pytest.raises(OtherUniverse):
-            await desk.monitor.session(desk.close_of(12), np.zeros(3))
+            await desk.play(12)
+        desk.world.scores = honest
         record = await desk.monitor.session(desk.close_of(12), desk.world.moves[12])
         assert record.rows == 10
         again = await desk.play(13)
     undisturbed = type(desk)(tmp_path_factory.mktemp("other"), desk.world, desk.yardstick)
+    undisturbed.actuator.move(shadow=(A,))
     async with undisturbed:
-        assert (await played(undisturbed, range(14)))[-1].verdicts == again.verdicts
+        expected = await played(undisturbed, range(14))
+    assert [record.net, again.net] == [each.net for each in expected[12:]]
+    assert [record.verdicts, again.verdicts] == [each.verdicts for each in expected[12:]]
+
+
+async def test_an_action_that_the_ledger_could_not_take_is_tried_again(desk) -> None:  # type: ignore[no-untyped-def]
+    desk.world.feature = lambda session, values: values * ([1, 100, 1] if session >= 10 else 1)
+    take = desk.actuator.act
+
+    async def unreadable(planned):  # type: ignore[no-untyped-def]
+        raise LedgerUnreadable("disk full")
+
+    async with desk:
+        desk.actuator.act = unreadable
+        with pytest.raises(LedgerUnreadable):
+            await played(desk, range(20))
+        assert len(desk.store.pending("pair")) == 1
+    desk.actuator.act = take
+    async with desk:
+        assert desk.actuator.state.posture == "NO_NEW_RISK"
+        assert desk.store.pending("pair") == []
+
+
+async def test_an_action_that_was_superseded_is_no_persons_rearming(desk) -> None:  # type: ignore[no-untyped-def]
+    desk.world.skill = lambda release, session: 1.0 if session < 30 else -3.0
+    take = desk.actuator.act
+
+    async def too_late(planned):  # type: ignore[no-untyped-def]
+        desk.actuator.move(weight=0.8)
+        desk.actuator.act = take
+        return await take(planned)
+
+    async with desk:
+        desk.actuator.act = too_late
+        records = await played(desk, range(50))
+    first, second = [index for index, record in enumerate(records) if record.actions][:2]
+    assert records[first].actions[0].done.startswith("superseded")
+    assert not records[first + 1].rearmed
+    assert (second, records[second].actions[0].action.before) == (first + 1, "0.8")
 
 
 async def test_a_restart_goes_on_where_it_stopped_and_counts_no_row_twice(desk, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
@@ -149,6 +190,33 @@ async def test_a_restart_goes_on_where_it_stopped_and_counts_no_row_twice(desk, 
         expected = (await played(undisturbed, range(20)))[12:]
     assert [record.verdicts for record in records] == [record.verdicts for record in expected]
     assert [record.net for record in records] == [record.net for record in expected]
+
+
+async def test_a_restart_remembers_what_a_person_rearmed(desk, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
+    async def until_rearmed(watched) -> None:  # type: ignore[no-untyped-def]
+        await played(watched, range(12))
+        watched.actuator.move(weight=0.6)
+        await played(watched, [12])
+        watched.actuator.move(weight=1.0)
+        await played(watched, [13, 14])
+
+    async with desk:
+        await until_rearmed(desk)
+    async with desk:
+        records = await played(desk, range(15, 20))
+    undisturbed = type(desk)(tmp_path_factory.mktemp("other"), desk.world, desk.yardstick)
+    async with undisturbed:
+        await until_rearmed(undisturbed)
+        expected = await played(undisturbed, range(15, 20))
+    filled = [m.filled for record in records for m in record.measurements if m.detector == "sharpe"]
+    assert filled == [3, 4, 5, 5, 5]
+    assert [record.verdicts for record in records] == [record.verdicts for record in expected]
+
+
+async def test_what_was_counted_is_not_kept(desk) -> None:  # type: ignore[no-untyped-def]
+    async with desk:
+        await played(desk, range(3))
+        assert desk.collector.collect().rows == {}
 
 
 async def test_a_release_that_comes_back_starts_with_an_empty_book(desk) -> None:  # type: ignore[no-untyped-def]
