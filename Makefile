@@ -27,7 +27,7 @@ check: set-up ## ruff, mypy strict, import-linter, generated protos unchanged
 	@.venv/bin/lint-imports
 	@.ci/check-protos
 
-long: set-up ## properties with fifty times the examples
+long: set-up ## the tests, properties with 5,000 examples where a test states no number
 	@$(PYTHON) -m pytest --hypothesis-profile long
 
 bench: bench-demo ## every bench; results go to docs/benchmarks

@@ -18,12 +18,15 @@ from serving.supervisor import serve
 
 @dataclass(frozen=True)
 class ScorerOptions:
-    """How a scorer is started: HOST:PORT of worker 0, workers, transport, and the control socket's path or None."""
+    """How a scorer is started: HOST:PORT of worker 0, workers, transport, the control socket's path or None, and
+    HOST:PORT of its metrics page or None.
+    """
 
     listen: str
     workers: int = 1
     transport: str = "grpcio"
     control: str | None = None
+    metrics: str | None = None
 
 
 def run_scorer(home_dir: Path, options: ScorerOptions, *, as_json: bool) -> None:
@@ -43,6 +46,7 @@ async def _run(home: Home, config: Config, options: ScorerOptions, *, as_json: b
         workers=options.workers,
         transport=options.transport,
         control=options.control,
+        metrics=options.metrics,
     ) as scorer:
         ready = {"addresses": list(scorer.addresses), "control": scorer.control}
         print(json.dumps(ready) if as_json else f"serving on {', '.join(scorer.addresses)}", flush=True)

@@ -9,6 +9,12 @@ from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import HealthCheck, settings
+
+# Machines are shared and noisy: how long one example takes says nothing.
+settings.register_profile("usual", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("long", parent=settings.get_profile("usual"), max_examples=5000)
+settings.load_profile("usual")
 
 
 @pytest.fixture(autouse=True)

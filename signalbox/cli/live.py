@@ -16,17 +16,26 @@ DAY = click.DateTime(["%Y-%m-%d"])
 @click.option("--listen", default="127.0.0.1:8500", show_default=True, help="HOST:PORT; worker i listens on PORT + i.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="One process and port each.")
 @click.option("--transport", type=click.Choice(["grpcio"]), default="grpcio", show_default=True)
+@click.option("--metrics", help="HOST:PORT of a /metrics page; none if left out.")
 @click.option("--control", help="The control socket's path; HOME/run/control.sock if left out.")
 @home_option
 @json_option
-def serve(listen: str, workers: int, transport: str, control: str | None, home_dir: Path, as_json: bool) -> None:
+def serve(
+    listen: str,
+    workers: int,
+    transport: str,
+    metrics: str | None,
+    control: str | None,
+    home_dir: Path,
+    as_json: bool,
+) -> None:
     """Serve what the ledger of this home says, until SIGTERM or Ctrl-C.
 
     Features come by `signalbox publish` or by Control.Push; without rows every answer is STALE.
     """
     from signalbox.scorer_process import ScorerOptions, run_scorer
 
-    run_scorer(home_dir, ScorerOptions(listen, workers, transport, control), as_json=as_json)
+    run_scorer(home_dir, ScorerOptions(listen, workers, transport, control, metrics), as_json=as_json)
 
 
 @click.command(epilog="Example: signalbox publish --replay --from 2022-11-01 --speed 20")
