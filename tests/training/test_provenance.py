@@ -49,9 +49,30 @@ def test_another_lock_file_changes_it(checkout: Path) -> None:
     assert read_provenance(checkout).lock_hash != before
 
 
+def test_a_hook_s_environment_does_not_name_another_repository(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path_factory.mktemp("other")
+    git(other, "init", "-q")
+    stated = read_provenance(checkout)
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    assert read_provenance(checkout) == stated
+
+
+def test_outside_git_the_source_itself_is_hashed(tmp_path: Path) -> None:
+    (tmp_path / "requirements.lock").write_text("")
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "code.py").write_text("x = 1\n")
+    first = read_provenance(tmp_path)
+    assert first.commit.startswith("source+")
+    (tmp_path / "training" / "code.py").write_text("x = 2\n")
+    assert read_provenance(tmp_path) != first
+
+
 def test_what_is_no_checkout_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"requirements\.lock, found none"):
         read_provenance(tmp_path)
     (tmp_path / "requirements.lock").write_text("")
-    with pytest.raises(TrainingError, match="expected a Git checkout"):
+    (tmp_path / ".git").mkdir()
+    with pytest.raises(TrainingError, match="expected Git to name the commit"):
         read_provenance(tmp_path)
