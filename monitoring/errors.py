@@ -2,6 +2,7 @@
 
     MonitoringError
     ├── StoreError             the durable record of decisions cannot take or give what it is asked for
+    │   ├── StoreBusy          another process writes the record: one monitor watches a home, stop the other
     │   ├── StoreUnreadable    the file is no decision store, or of another version: look at the path
     │   ├── LateDecision       recorded after its outcome could be known: it is worth nothing as evidence
     │   ├── DoubledSession     the session is recorded already: go on with the one after `last_session_ns`
@@ -26,6 +27,10 @@ class MonitoringError(Exception):
 
 class StoreError(MonitoringError):
     """The durable record of decisions cannot take or give what it is asked for."""
+
+
+class StoreBusy(StoreError):
+    """Another process writes the record."""
 
 
 class StoreUnreadable(StoreError):

@@ -17,6 +17,7 @@ from monitoring.errors import (
     LateDecision,
     OtherUniverse,
     RestatedOutcome,
+    StoreBusy,
     StoreUnreadable,
 )
 from monitoring.policy import Action, Memory, Standing
@@ -205,6 +206,14 @@ def test_the_file_survives_reopening(tmp_path: Path) -> None:
         record(store, 10)
     with DecisionStore(tmp_path / "decisions.db") as store:
         assert store.last_session_ns("pair") == 10
+
+
+def test_the_record_has_one_writer(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.db"
+    with DecisionStore(path), pytest.raises(StoreBusy, match="expected to be its only writer"), DecisionStore(path):
+        pass
+    with DecisionStore(path):
+        pass
 
 
 def test_a_file_that_is_something_else_is_refused(tmp_path: Path) -> None:

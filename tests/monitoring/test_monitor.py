@@ -178,7 +178,7 @@ async def test_an_action_that_was_superseded_is_no_persons_rearming(desk) -> Non
 async def test_a_restart_goes_on_where_it_stopped_and_counts_no_row_twice(desk, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
     async with desk:
         await played(desk, range(12))
-        desk.keep_ring = True
+        desk.store.__exit__(None, None, None)
         second = type(desk)(desk.folder, desk.world, desk.yardstick, actuator=desk.actuator, keep_ring=True)
         second.ring = desk.ring
         async with second:
