@@ -26,6 +26,9 @@ from promotion.errors import (
     ReleaseRefused,
     SignatureRefused,
 )
+from promotion.release import build
+from promotion.release.arrays import to_npz
+from promotion.release.child import prove_in_child
 from promotion.release.golden import check_golden
 from promotion.release.manifest import MANIFEST, OPTIONAL, REQUIRED, SIGNATURES, read_manifest
 from promotion.release.open import open_release, verify_release
@@ -234,6 +237,26 @@ def test_a_validator_without_the_role_is_refused(desk: Any) -> None:
     _rewrite(folder / SIGNATURES[1], lambda _: sign_release(carol, "validator", manifest))
     with pytest.raises(SignatureRefused, match="expected bob as validator, found carol as validator"):
         _open(desk, manifest.digest)
+
+
+@pytest.mark.parametrize(("name", "roles"), [("bob", ("approver",)), ("alice", ("operator",)), ("bob", ())])
+def test_signers_who_never_held_the_role_are_refused(desk: Any, name: str, roles: tuple[str, ...]) -> None:
+    digest = desk.build()
+    principals = {**desk.ledger.state().principals, name: desk.keys.signer(name).principal(*roles)}
+    with pytest.raises(SignatureRefused, match=f"expected {name} to be a (validator|researcher) of this ledger"):
+        open_release(desk.home, digest, environment="replay", principals=principals)
+
+
+def test_golden_scores_that_this_machine_does_not_give_are_refused(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A release signed where the model answered otherwise: opened nowhere else, in the child neither."""
+    monkeypatch.setattr(build, "_prove", lambda *_: None)
+    features = np.ones((4, 3), dtype=np.float32)
+    digest = desk.build(files={"golden.npz": to_npz({"features": features, "scores": features[:, 0]})})
+    with pytest.raises(GoldenRowsDiffer, match=r"^golden.npz: expected scores within 0.0"):
+        _open(desk, digest)
+    principals = desk.ledger.state().principals
+    with pytest.raises(GoldenRowsDiffer, match=r"^golden.npz: expected scores within 0.0"):
+        prove_in_child(desk.home, digest, environment="replay", principals=principals)
 
 
 @pytest.mark.parametrize(
