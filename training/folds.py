@@ -52,9 +52,9 @@ def walk_forward(
 ) -> Iterator[Fold]:
     """Folds that only ever look back: test blocks of `step` distinct starts from `first_test` on, in order.
 
-    Every sample whose start is at or after `first_test` is tested exactly once. Its training set is every sample whose
-    interval ends before the block's first start less `embargo` (a gap in the clock's unit), and, with `train_window`,
-    starts among the last so many distinct starts of those. A block that has nothing to train on raises FoldError.
+    Every sample whose start is at or after `first_test` is tested exactly once. It is trained on every sample that is
+    purged of the block and ends before the block's first start less `embargo` (a gap in the clock's unit); with
+    `train_window`, on those of the last so many distinct starts. FoldError for a block with nothing to train on.
     """
     _check_intervals(starts, ends)
     if step < 1 or embargo < 0:
@@ -65,17 +65,20 @@ def walk_forward(
         raise FoldError(f"expected samples at or after the first test time {first_test}, found none; test earlier")
     for at in range(0, len(blocks), step):
         block = blocks[at : at + step]
-        train = ends < block[0] - embargo
-        if train_window is not None and train.any():
-            kept = np.unique(starts[train])[-train_window:]
-            train &= starts >= kept[0]
+        test = (starts >= block[0]) & (starts <= block[-1])
+        train = purge(starts, ends, test) & (ends < block[0] - embargo)
         if not train.any():
             raise FoldError(
                 f"expected samples whose labels are known {embargo} before {int(block[0])}, found none; "
                 "give more history or a later first test"
             )
-        test = (starts >= block[0]) & (starts <= block[-1])
-        yield Fold(np.flatnonzero(train), np.flatnonzero(test))
+        yield Fold(np.flatnonzero(_newest(starts, train, train_window)), np.flatnonzero(test))
+
+
+def _newest(starts: Int, train: NDArray[np.bool_], window: int | None) -> NDArray[np.bool_]:
+    if window is None:
+        return train
+    return train & (starts >= np.unique(starts[train])[-window:][0])
 
 
 def _intersects(starts: Int, ends: Int, other_starts: Int, other_ends: Int) -> NDArray[np.bool_]:

@@ -6,10 +6,12 @@ Oracle: the definition itself, pair by pair (López de Prado 2018, section 7.4).
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from purgedcv import PurgedKFold, WalkForwardSplit
 
 from training.errors import FoldError
 from training.folds import purge, walk_forward
@@ -61,7 +63,7 @@ def test_walk_forward_only_looks_back_and_tests_every_later_sample_once(
     for fold in folds:
         assert len(fold.train)
         assert ends[fold.train].max() < starts[fold.test].min() - embargo
-        assert not overlaps(starts[fold.train], ends[fold.train], np.arange(0)).any()
+        assert not overlaps(starts, ends, fold.test)[fold.train].any()
         if window is None:  # no row is lost: all that was known is trained on
             known = ends < starts[fold.test].min() - embargo
             np.testing.assert_array_equal(fold.train, np.flatnonzero(known))
@@ -110,12 +112,31 @@ def test_rows_past_the_last_full_step_are_tested_too() -> None:
     assert folds[-1].test[-1] == 68
 
 
-def test_other_libraries_agree_where_they_claim_the_same() -> None:
-    """purgedcv's walk-forward on label intervals trains on nothing that we would purge."""
-    starts, ends = np.arange(100), np.arange(100) + 6
-    (fold, *_) = walk_forward(starts, ends, first_test=50, step=10)
-    np.testing.assert_array_equal(fold.train, np.arange(44))
-    np.testing.assert_array_equal(fold.test, np.arange(50, 60))
+LENGTHS = np.random.default_rng(8).integers(1, 9, 100)  # label lengths in days, all different
+
+
+def days(counts: np.ndarray) -> pd.Series:
+    return pd.Series(pd.Timestamp("2001-01-01") + pd.to_timedelta(counts, unit="D"))
+
+
+def test_purgedcv_walks_forward_over_the_same_rows() -> None:
+    """Its intervals are half-open, ours closed: [start, end] in whole days is [start, end + 1)."""
+    starts = np.arange(100)
+    theirs = WalkForwardSplit(
+        n_splits=5, test_size=10, prediction_times=days(starts), evaluation_times=days(starts + LENGTHS + 1)
+    )
+    ours = walk_forward(starts, starts + LENGTHS, first_test=50, step=10)
+    for fold, (train, test) in zip(ours, theirs.split(np.zeros((100, 1))), strict=True):
+        np.testing.assert_array_equal(fold.test, test)
+        np.testing.assert_array_equal(fold.train, train)
+
+
+def test_purgedcv_purges_the_same_rows_around_a_fold() -> None:
+    starts = np.arange(100)
+    theirs = PurgedKFold(n_splits=5, prediction_times=days(starts), evaluation_times=days(starts + LENGTHS + 1))
+    for train, test in theirs.split(np.zeros((100, 1))):
+        held = np.isin(starts, test)
+        np.testing.assert_array_equal(np.flatnonzero(purge(starts, starts + LENGTHS, held)), train)
 
 
 @pytest.mark.parametrize(
