@@ -78,7 +78,8 @@ def walk_forward(
 def _newest(starts: Int, train: NDArray[np.bool_], window: int | None) -> NDArray[np.bool_]:
     if window is None:
         return train
-    return train & (starts >= np.unique(starts[train])[-window:][0])
+    first = np.unique(starts[train])[-window:][0]
+    return np.asarray(train & (starts >= first))
 
 
 def _intersects(starts: Int, ends: Int, other_starts: Int, other_ends: Int) -> NDArray[np.bool_]:

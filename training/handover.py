@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from features.registry import load_features
 from features.snapshot import Snapshot
 from promotion.config import Config, Signal
 from promotion.home import Home
-from promotion.ledger.trials import declare_trials
+from promotion.ledger.trials import Family, declare_trials
 from training.artifacts import make_artifacts
 from training.backtest.account import Backtest, account
 from training.backtest.walk import score
@@ -70,11 +71,9 @@ def take_over(
     fitted = LightGBMTrainer().load(model)
     _check_columns(fitted, definition)
     _check_declaration(declaration, as_of)
-    features = load_features(definition.features)
-    plan = _plan(declaration, as_of)
+    features, plan = load_features(definition.features), _plan(declaration, as_of)
     samples = load_samples(snapshot, features, definition, known_at_ns=plan.as_of_ns)
     backtest = _score_after_training(samples, fitted, definition, plan)
-    counted_by = family(definition, snapshot.id)
     artifacts = make_artifacts(
         samples,
         fitted,
@@ -84,6 +83,18 @@ def take_over(
         reference_sessions=plan.reference_sessions,
         nan_ok=nan_ok,
     )
+    counted_by = family(definition, snapshot.id)
+    record = {
+        **describe(signal, definition, snapshot, features, plan, provenance, counted_by),
+        **_results(actor.signer.name, declaration, plan, backtest),
+        "nan_ok": nan_ok,
+        "parity": artifacts.parity,
+    }
+    _declare(actor, counted_by, declaration)
+    return write_run(home, record, artifacts.files)
+
+
+def _results(author: str, declaration: Declaration, plan: Plan, backtest: Backtest) -> dict[str, Any]:
     own = {
         "id": "handed-over",
         "candidate": plan.candidates[0].canonical(),
@@ -91,27 +102,25 @@ def take_over(
         "reason": "",
         "sharpe_annual": decimal(backtest.sharpe_annual),
     }
-    record = {
-        **describe(signal, definition, snapshot, features, plan, provenance, counted_by),
-        "author": actor.signer.name,
+    return {
+        "author": author,
         "declared": True,
         "handed_over": {"trained_until": declaration.trained_until.isoformat(), "trials": declaration.trials},
         "trainer": "lightgbm",
         "trials": [own],
         "chosen": 0,
-        "nan_ok": nan_ok,
-        "parity": artifacts.parity,
     }
-    stated = np.ascontiguousarray(declaration.returns, dtype="<f8").tobytes()
+
+
+def _declare(actor: Actor, counted_by: Family, declaration: Declaration) -> None:
     declare_trials(
         actor.ledger,
         counted_by,
         number=declaration.trials,
-        returns=stated,
+        returns=np.ascontiguousarray(declaration.returns, dtype="<f8").tobytes(),
         signer=actor.signer,
         clock=actor.clock,
     )
-    return write_run(home, record, artifacts.files)
 
 
 def _check_columns(model: LightGBMModel, signal: Signal) -> None:
