@@ -241,10 +241,10 @@ class RingReader:
         first = max(self._read, written - self._capacity)
         expected = np.arange(first + 1, written + 1, dtype=np.uint64)
         slots = (expected - 1) % self._capacity
-        ends = self._records["end"][slots]
+        ends = self._records["end"][slots]  # first, and the beginnings last: see above
         records = self._records[slots]
         begins = self._records["begin"][slots]
-        whole = (ends == expected) & (records["begin"] == expected) & (begins == expected)
+        whole = (ends == expected) & (begins == expected)
         missed = first - self._read + int(np.count_nonzero(~whole))
         self._read = written
         return RingBatch(records[whole], missed)

@@ -97,15 +97,15 @@ def test_nothing_is_lost_without_being_counted(
         assert seen == sorted(set(seen))
 
 
-def test_a_record_being_overwritten_is_dropped_and_counted(tmp_path: Path) -> None:
-    """The writer stopped in the middle of record 10, which takes the place of record 2."""
+@pytest.mark.parametrize(("edge", "sequence"), [("begin", 10), ("end", 0)])
+def test_a_record_without_both_its_edges_is_dropped_and_counted(tmp_path: Path, edge: str, sequence: int) -> None:
+    """A writer that began to overwrite record 2 with record 10, or had not yet ended record 2."""
     with _writer(tmp_path / "a.ring") as writer, RingReader(tmp_path / "a.ring") as reader:
         _write(writer, 8)
-        writer._fields["begin"][1] = 10
-        writer._fields["score"][1] = 99
+        writer._fields[edge][1] = sequence
         batch = reader.read()
         assert batch.missed == 1
-        assert batch.records["begin"].tolist() == [1, 3, 4, 5, 6, 7, 8]
+        assert batch.records["score"].tolist() == [0, 2, 3, 4, 5, 6, 7]
 
 
 def test_one_value_stands_for_all_rows_and_inline_rows_name_no_instrument(tmp_path: Path) -> None:
