@@ -49,7 +49,7 @@ def make_artifacts(
     files = {
         "model.onnx": exported,
         "model.native": model.native(),
-        "backtest.npz": to_npz(_book(backtest)),
+        "backtest.npz": to_npz(_book(backtest) | {"instruments": _texts(samples.instruments)}),
         "trials.npz": to_npz({"returns": trial_returns, "ids": _texts(trial_ids)}),
         "parity.npz": to_npz({"features": rows.features, "native": rows.native}),
         "reference.npz": to_npz(_reference(samples, backtest, reference_sessions)),

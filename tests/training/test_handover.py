@@ -11,7 +11,7 @@ import pytest
 
 from features.registry import load_features
 from promotion.config import GatePolicy, Threshold
-from promotion.gates import judge
+from promotion.promote import judge_release
 from training.errors import ExportError, HandoverError, TrainerError
 from training.handover import Declaration, take_over
 from training.provenance import Provenance
@@ -71,10 +71,12 @@ def test_a_model_from_outside_becomes_a_release_that_says_declared(bench: Bench)
 
 
 def test_the_policy_decides_whether_a_declaration_suffices(bench: Bench) -> None:
-    evidence = bench.validate(hand_over(bench, fitted_elsewhere(bench), declaration())).evidence
+    digest = bench.validate(hand_over(bench, fitted_elsewhere(bench), declaration())).digest
+    state = bench.author.ledger.state()
     easy = (Threshold(metric="observations", at_least=100.0),)
-    assert judge(evidence, GatePolicy(thresholds=easy, declared_trials_suffice=True), "replay").passed
-    refused = judge(evidence, GatePolicy(thresholds=easy), "replay")
+    trusting = GatePolicy(thresholds=easy, declared_trials_suffice=True)
+    assert judge_release(bench.home, state, digest, policy=trusting).verdict.passed
+    refused = judge_release(bench.home, state, digest, policy=GatePolicy(thresholds=easy)).verdict
     assert not refused.passed
     assert "trials_declared" in refused.reasons[0]
 
