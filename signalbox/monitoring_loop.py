@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import numpy as np
@@ -53,21 +54,31 @@ async def _watch(
     clock = ReplayClock("replay") if desk.config.environment == "replay" else SystemClock()
     desk = desk.with_clock(clock)
     rollout = desk.rollout(notifier(desk.home, desk.config))
-    history = outcomes.before(int(outcomes.sessions_ns[-1]), signal.costs.impact_volatility_sessions)
     watched = 0
-    async with (
-        AsyncClient(*addresses) as feed,
-        open_monitor(desk, name, rollout, addresses=addresses, workers=len(addresses), history=history) as monitor,
-    ):
+    async with AsyncExitStack() as owned:
+        feed = await owned.enter_async_context(AsyncClient(*addresses))
+        session_ns, known_ns = await _next(feed, name, calendar, after_ns=0)
+        if isinstance(clock, ReplayClock):
+            clock.advance_to(known_ns)
+        history = outcomes.before(session_ns, signal.costs.impact_volatility_sessions)
+        monitor = await owned.enter_async_context(
+            open_monitor(desk, name, rollout, addresses=addresses, workers=len(addresses), history=history)
+        )
         while sessions is None or watched < sessions:
-            session_ns, known_ns = await _newest(feed, name, calendar)
-            if session_ns is None or session_ns <= (monitor.last_session_ns or 0):
-                await asyncio.sleep(POLL_SECONDS)
-                continue
+            session_ns, known_ns = await _next(feed, name, calendar, after_ns=monitor.last_session_ns or 0)
             if isinstance(clock, ReplayClock):
                 clock.advance_to(known_ns)
             _tell(await monitor.session(session_ns, outcomes.into(session_ns)), as_json=as_json)
             watched += 1
+
+
+async def _next(feed: AsyncClient, name: str, calendar: Calendar, *, after_ns: int) -> tuple[int, int]:
+    """Waits for a row of a session that closed after `after_ns`; its close, and when it was known."""
+    while True:
+        session_ns, known_ns = await _newest(feed, name, calendar)
+        if session_ns is not None and session_ns > after_ns:
+            return session_ns, known_ns
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def _newest(feed: AsyncClient, name: str, calendar: Calendar) -> tuple[int | None, int]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from features.clock import ReplayClock
 from features.row import FeatureRow
+from monitoring.detectors.contract import Measurement
 from monitoring.monitor import Monitor, SessionRecord
 from promotion.home import Home
 from promotion.rollout import Rollout
@@ -41,6 +42,8 @@ class Tally:
     missed: int = 0
     unanswered: int = 0
     rates: dict[str, str] = field(default_factory=dict)
+    limits: dict[str, dict[str, float]] = field(default_factory=dict)
+    peaks: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def take(self, record: SessionRecord) -> None:
         """One session's record."""
@@ -50,12 +53,22 @@ class Tally:
         self.unanswered += record.answer is None or record.scored == 0
         if np.isfinite(record.net):
             self.net.append(record.net)
+        for measured in record.measurements:
+            self._peak(measured)
         for alarm in record.alarms:
             self.alarms[alarm.rule, alarm.detector] += 1
             if alarm.fault == "input":
                 self.drifting[alarm.rule, alarm.subject] += 1
         for planned in record.actions:
             self.act(day, planned.action.kind, planned.action.before, planned.action.after, planned.action.reason)
+
+    def _peak(self, measured: Measurement) -> None:
+        """Keeps the farthest that each subject ever was: the largest drift, the lowest ratio."""
+        farther = min if measured.detector == "sharpe" else max
+        for subject, value in zip(measured.subjects, measured.values.tolist(), strict=True):
+            if measured.ready and np.isfinite(value):
+                key = (measured.detector, subject)
+                self.peaks[key] = farther(value, self.peaks.get(key, value))
 
     def act(self, session: str, kind: str, before: str, after: str, reason: str) -> None:
         """Something that was done to the signal."""
@@ -114,6 +127,7 @@ class Replay:
     desk: Desk
     clock: ReplayClock
     signal: str
+    addresses: tuple[str, ...]
     control: AsyncControlClient
     oms: AsyncClient
     monitor: Monitor
@@ -137,13 +151,19 @@ class Replay:
                 score, _ = await self._ask()
                 tally.answered(score)
             tell(tally.sessions)
-        tally.rates = self._rates()
+        self._measure_rules(tally)
         return tally
 
-    def _rates(self) -> dict[str, str]:
-        """Each rule's measured false-alarm rates, for the release that is live now."""
+    def _measure_rules(self, tally: Tally) -> None:
+        """Each rule's thresholds and measured false-alarm rates, for the release that is live now."""
         live = self.desk.ledger.state().signal(self.signal).live
-        return {} if live is None else {r: b.describe() for r, b in self.monitor.yardstick(live).bounds.items()}
+        if live is None:
+            return
+        yardstick = self.monitor.yardstick(live)
+        for rule, bounds in yardstick.bounds.items():
+            tally.rates[rule] = f"{bounds.describe()}; 21-session Sharpe below {bounds.sharpe:.1f}"
+            psi = dict(zip(yardstick.reference.names, bounds.psi.tolist(), strict=True))
+            tally.limits[rule] = {**psi, "net return": bounds.sharpe}
 
     async def _push(self, rows: Sequence[FeatureRow]) -> None:
         self.clock.advance_to(rows[0].knowledge_time_ns)

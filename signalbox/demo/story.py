@@ -7,6 +7,7 @@ days, what follows is data and policy.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import shutil
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -26,7 +27,7 @@ from features.snapshot import Snapshot
 from promotion.errors import GateFailed
 from promotion.home import Home
 from promotion.promote import plan_promotion, promote
-from protos.client import AsyncClient, AsyncControlClient
+from protos.client import AsyncClient, AsyncControlClient, Client
 from signalbox import workshop
 from signalbox.demo.faults import Decay, ScaledInput, decaying, rows_with_fault
 from signalbox.demo.progress import Progress
@@ -190,7 +191,19 @@ async def _replay(root: Path, progress: Progress, *, with_faults: bool) -> Tally
     with open_desk(root, clock=clock) as desk:
         async with _hands(desk, clock, with_faults=with_faults) as (replay, sessions):
             total = len(sessions)
-            return await replay.run(sessions, lambda done: progress.count("session", done, total))
+            tally = await replay.run(sessions, lambda done: progress.count("session", done, total))
+            progress.fact(await asyncio.to_thread(_last_answer, replay.addresses))
+            return tally
+
+
+def _last_answer(addresses: Sequence[str]) -> str:
+    """What an OMS with the blocking client is told at the end."""
+    with Client(*addresses) as oms:
+        score = oms.score(SIGNAL)
+    return (
+        f"last answer: generation {score.generation}, release {score.releases[0][:12]}, {score.ok.sum()} of "
+        f"{len(score)} scores OK, weight {score.weights.max():g}, {score.posture}"
+    )
 
 
 @asynccontextmanager
@@ -217,6 +230,7 @@ async def _hands(
             desk=desk,
             clock=clock,
             signal=SIGNAL,
+            addresses=addresses,
             control=await owned.enter_async_context(AsyncControlClient(running.control)),
             oms=await owned.enter_async_context(AsyncClient(*addresses)),
             monitor=monitor,

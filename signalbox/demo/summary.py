@@ -93,8 +93,23 @@ def _alarms(tally: Tally) -> str:
             f"{tally.sessions} sessions, net Sharpe of what was live {tally.net_sharpe:.2f} a year; alarms:",
             table(header, rows),
             f"most often off their distribution (desk): {', '.join(subjects[:6]) or 'none'}",
+            _drift(tally),
         ]
     )
+
+
+def _drift(tally: Tally) -> str:
+    """How far each feature and the score ever were from their reference, and what each rule allows."""
+    rows = []
+    for (detector, subject), peak in tally.peaks.items():
+        if detector == "psi":
+            ks = tally.peaks.get(("ks", subject), float("nan"))
+            allowed = (f"{tally.limits[rule][subject]:.2f}" for rule in ("desk", "calibrated"))
+            rows.append((subject, f"{peak:.2f}", *allowed, f"{ks:.2f}"))
+    lowest = tally.peaks.get(("sharpe", "net return"), float("nan"))
+    allowed = (f"{tally.limits[rule]['net return']:.1f}" for rule in ("desk", "calibrated"))
+    rows.append(("net return: lowest 21-session Sharpe", f"{lowest:.1f}", *allowed, ""))
+    return table(("21 sessions against the reference", "worst PSI", "desk", "calibrated", "worst KS"), rows)
 
 
 def _actions(actions: list[dict[str, Any]]) -> str:
@@ -114,6 +129,7 @@ def _replay(tally: Tally) -> dict[str, Any]:
         "net_sharpe_annual": round(tally.net_sharpe, 4),
         "alarms": {f"{rule} {detector}": number for (rule, detector), number in sorted(tally.alarms.items())},
         "rates": tally.rates,
+        "worst": {f"{detector} {subject}": round(value, 4) for (detector, subject), value in tally.peaks.items()},
         "ring_records_missed": tally.missed,
         "sessions_without_scores": tally.unanswered,
     }
