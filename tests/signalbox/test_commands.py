@@ -83,7 +83,9 @@ def test_audit_verifies_and_names_the_first_bad_entry(cli: Cli, process: Cli, ho
     ledger = sqlite3.connect(home / "ledger.db")
     (body,) = ledger.execute("SELECT body FROM entries WHERE sequence = 5").fetchone()
     ledger.execute("DROP TRIGGER entries_stay")
-    ledger.execute("UPDATE entries SET body = ? WHERE sequence = 5", (body.replace(b"operator", b"approver"),))
+    altered = body.replace(b'"time_ns":1', b'"time_ns":2')
+    assert altered != body
+    ledger.execute("UPDATE entries SET body = ? WHERE sequence = 5", (altered,))
     ledger.commit()
     ledger.close()
     for command in (("audit", "verify"), ("serve", "--listen", "127.0.0.1:0")):
