@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from features.clock import Clock
 from features.sessions import Calendar
-from monitoring.actuator import Actuator
+from monitoring.actuator import DONE, Actuator
 from monitoring.collector import Collected, Collector
 from monitoring.decision import Decision, Planned
 from monitoring.decisions import DecisionStore
@@ -311,6 +311,8 @@ class Monitor:
             done = await self._actuator.act(each)
             memory = self._store.memory(self._name, self._policy.rule)
             seen = msgspec.structs.replace(memory, seen=self._actuator.standing(self._name))
+            if each.action.kind == "rollback" and not done.startswith(DONE):  # the cut it was to follow still stands
+                seen = msgspec.structs.replace(seen, cut_session=self._session_index(each.session_ns))
             self._store.finish(each, done, seen, self._policy.rule)
             finished.append(replace(each, done=done))
         return tuple(finished)

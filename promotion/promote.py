@@ -166,11 +166,11 @@ def assessment_inputs(release: OpenRelease, trials: int) -> AssessmentInputs:
 def measure_parity(release: OpenRelease) -> Parity | None:
     """Exported against native model on the rows of `parity.npz` (`features`, `native`).
 
-    Without that file it is what the validator states in `evidence.json`, or None. ulp: units in the last place of the
-    largest score. A score that is NaN on one side only is an infinite difference.
+    None without that file: then nothing is known, and a threshold on parity fails. ulp: units in the last place of
+    the largest score. A score that is NaN on one side only is an infinite difference.
     """
     if "parity.npz" not in release.files:
-        return _stated_parity(Evidence.read(release.files["evidence.json"]))
+        return None
     rows = release.arrays("parity.npz")
     native, features = rows["native"].astype(np.float32, copy=False), rows["features"]
     found = np.concatenate([release.predict(features[at : at + _BATCH]) for at in range(0, len(features), _BATCH)])
@@ -238,11 +238,6 @@ def _check_record(release: OpenRelease) -> None:
     stated = release.arrays("backtest.npz")["net"]
     if stated.shape != record.net.shape or not np.allclose(stated, record.net, rtol=_TOLERANCE, atol=1e-15):
         raise ReleaseRefused("backtest.npz: expected the net returns that its positions earn, found others")
-
-
-def _stated_parity(evidence: Evidence) -> Parity | None:
-    rows, worst, ulp = (evidence.metrics.get(f"parity_{name}") for name in ("rows", "max_abs", "max_ulp"))
-    return None if rows is None or worst is None or ulp is None else Parity(int(rows), worst, ulp)
 
 
 def _plan(state: LedgerState, judgement: Judgement, policy_hash: str, stage: Stage, weight: float | None) -> Plan:

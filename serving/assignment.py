@@ -74,7 +74,8 @@ class Assignment:
     def order(self) -> Assign:
         """The order that brings a worker to where it should be."""
         return Assign(
-            signals=tuple(self._cut_down(each) for each in self._signals.values()), principals=self._principals
+            signals=tuple(_without(self._cut_down(each), self._unproven) for each in self._signals.values()),
+            principals=self._principals,
         )
 
     def signals(self) -> tuple[Served, ...]:

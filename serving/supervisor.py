@@ -23,7 +23,7 @@ from promotion.home import Home
 from promotion.ledger.state import LedgerState
 from serving.assignment import Assignment
 from serving.control import control_server
-from serving.errors import GenerationBehind, ListenRefused, PushRefused
+from serving.errors import GenerationBehind, ListenRefused, PushRefused, ServingError
 from serving.feature_table import FeatureTables, Taken
 from serving.fleet import Fleet, open_fleet
 from serving.follower import LedgerFollower
@@ -171,7 +171,7 @@ class Supervisor:
                 state = await self._read()
                 if state.sequence != self._assignment.sequence:
                     await self.sync()
-            except PromotionError as error:
+            except (PromotionError, ServingError, OSError) as error:  # nothing may end this: a cut may come next
                 LOG.error("the ledger is not followed, what was known is served on: %s", error)
 
     async def _read(self) -> LedgerState:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import numpy as np
 
 from features.calendars import open_calendar
-from features.clock import ReplayClock, SystemClock
+from features.clock import Clock, ReplayClock, SystemClock
 from features.sessions import Calendar
 from monitoring.monitor import SessionRecord
 from protos.client import AsyncClient
@@ -23,6 +23,7 @@ from signalbox.scorers import notifier
 from signalbox.watching import Outcomes, open_monitor
 
 POLL_SECONDS = 0.2
+PATIENCE_NS = 3_600_000_000_000  # how long after a close its rows may take
 
 
 def run_monitor(
@@ -65,19 +66,40 @@ async def _watch(
             open_monitor(desk, name, rollout, addresses=addresses, workers=len(addresses), history=history)
         )
         while sessions is None or watched < sessions:
-            session_ns, known_ns = await _next(feed, name, calendar, after_ns=monitor.last_session_ns or 0)
+            after_ns = monitor.last_session_ns or 0
+            session_ns, known_ns = await _next(feed, name, calendar, after_ns=after_ns, due=_due(clock, calendar))
             if isinstance(clock, ReplayClock):
                 clock.advance_to(known_ns)
             _tell(await monitor.session(session_ns, outcomes.into(session_ns)), as_json=as_json)
             watched += 1
 
 
-async def _next(feed: AsyncClient, name: str, calendar: Calendar, *, after_ns: int) -> tuple[int, int]:
-    """Waits for a row of a session that closed after `after_ns`; its close, and when it was known."""
+Due = Callable[[int], bool]
+
+
+def _due(clock: Clock, calendar: Calendar) -> Due:
+    """Whether the session after one is overdue: its close, and an hour for its rows to come, have passed.
+
+    A replay's clock stands where its rows put it, so there nothing is ever overdue.
+    """
+    if isinstance(clock, ReplayClock):
+        return lambda _: False
+    return lambda after_ns: clock.now_ns() > calendar.next_close_ns(after_ns) + PATIENCE_NS
+
+
+async def _next(
+    feed: AsyncClient, name: str, calendar: Calendar, *, after_ns: int, due: Due = lambda _: False
+) -> tuple[int, int]:
+    """Waits for the next session after `after_ns`: its close, and when its newest row was known.
+
+    When no row comes in time the session is watched without: the monitor then counts the silence.
+    """
     while True:
         session_ns, known_ns = await _newest(feed, name, calendar)
         if session_ns is not None and session_ns > after_ns:
             return session_ns, known_ns
+        if after_ns and due(after_ns):
+            return calendar.next_close_ns(after_ns), 0
         await asyncio.sleep(POLL_SECONDS)
 
 

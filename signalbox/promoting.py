@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from promotion.errors import EntryRefused, NotApproved
+from features.canonical import decimal
+from promotion.errors import EntryRefused, NotApproved, PlanMoved
+from promotion.ledger.entry import Entry
+from promotion.ledger.kinds import Stage
 from promotion.ledger.state import Proposed
 from promotion.promote import judge_release, plan_promotion, promote
 from promotion.rollout import Rollout, gate_policy_in_force
@@ -62,25 +66,53 @@ def describe_plan(desk: Desk, digest: str, stage: str) -> dict[str, Any]:
     }
 
 
-def plan_or_promote(
-    desk: Desk, rollout: Rollout, digest: str, stage: str, weight: float | None, actor: str, key: str
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Request:
+    """What `promote` was asked for. weight: the capital weight, None for the release's limit. key: idempotency."""
+
+    digest: str
+    stage: Stage
+    weight: float | None
+    actor: str
+    key: str = ""
+
+
+def plan_or_promote(desk: Desk, rollout: Rollout, request: Request) -> dict[str, Any]:
     """Carries out the plan that waits for this, if it was approved; otherwise makes one, or says that it waits.
 
-    GateFailed, with reasons, when a gate refuses.
+    A command repeated under its key finds what it did. GateFailed, with reasons, when a gate refuses.
     """
-    plan_hash, proposed = _standing_plan(desk, digest, stage)
-    if plan_hash is None or proposed is None:
-        configured = desk.config.gates[desk.config.environment]
-        planned = plan_promotion(
-            rollout, desk.home, digest, as_=actor, stage="live" if stage == "live" else "shadow", weight=weight,
-            configured=configured,
-        )  # fmt: skip
-        return _document("waits for approval", planned.hash, planned.plan)
+    done = desk.ledger.find(request.key) if request.key else None
+    if done is not None and done.kind == "promoted":
+        return _carried_out(desk, done)
+    standing = _standing_plan(desk, request)
+    if standing is None:
+        return _new_plan(desk, rollout, request)
+    plan_hash, proposed = standing
     try:
-        entry = promote(rollout, desk.home, plan_hash, as_=actor, key=key)
+        return _carried_out(desk, promote(rollout, desk.home, plan_hash, as_=request.actor, key=request.key))
     except NotApproved:
         return _document("waits for approval", plan_hash, proposed.proposal)
+    except PlanMoved:  # trials, policy or numbers are no longer those of the plan: nobody has approved what is now
+        return _new_plan(desk, rollout, request)
+
+
+def _new_plan(desk: Desk, rollout: Rollout, request: Request) -> dict[str, Any]:
+    planned = plan_promotion(
+        rollout,
+        desk.home,
+        request.digest,
+        as_=request.actor,
+        stage=request.stage,
+        weight=request.weight,
+        configured=desk.config.gates[desk.config.environment],
+    )
+    return _document("waits for approval", planned.hash, planned.plan)
+
+
+def _carried_out(desk: Desk, entry: Entry) -> dict[str, Any]:
+    plan_hash = entry.payload["plan"]
+    proposed = desk.ledger.state().plans[plan_hash]
     return {
         **_document("promoted", plan_hash, proposed.proposal),
         "entry": entry.sequence,
@@ -102,16 +134,16 @@ def mirror(desk: Desk, signal: str, alias: str, digest: str) -> str:
     return f"MLflow's alias {alias} of {signal} follows"
 
 
-def _standing_plan(desk: Desk, digest: str, stage: str) -> tuple[str | None, Proposed | None]:
-    """The newest plan for this release and stage that the signal has not moved past."""
+def _standing_plan(desk: Desk, request: Request) -> tuple[str, Proposed] | None:
+    """The newest plan for just this request that the signal has not moved past."""
     state = desk.ledger.state()
     for plan_hash, proposed in reversed(list(state.plans.items())):
         plan = proposed.proposal
-        if (plan.release, plan.stage) != (digest, stage):
-            continue
-        if plan.generation == state.signal(plan.signal).generation:
+        weight = state.releases[request.digest].facts.max_weight if request.weight is None else decimal(request.weight)
+        asked = (request.digest, request.stage, weight)
+        if (plan.release, plan.stage, plan.weight) == asked and plan.generation == state.signal(plan.signal).generation:
             return plan_hash, proposed
-    return None, None
+    return None
 
 
 def _document(standing: str, plan_hash: str, plan: Any) -> dict[str, Any]:

@@ -30,15 +30,35 @@ def notifier(home: Home, config: Config) -> Callable[[int], None]:
     ScorerUnreachable names those that did not answer; the entry stands, and they follow by polling.
     """
 
-    def notify(_generation: int) -> None:
+    def notify(generation: int) -> None:
         failed = []
         for address in control_addresses(home, config):
             try:
                 with ControlClient(address) as control:
-                    control.sync()
+                    views = control.sync(generation)
             except CallError as error:
                 failed.append(f"{address}: {error}")
+            else:
+                failed += [f"{address}: {v.signal} is halted: {v.reason}" for v in views if v.reason and not v.latched]
         if failed:
-            raise ScorerUnreachable(f"the ledger has it; not acknowledged by {'; '.join(failed)}")
+            raise ScorerUnreachable(f"the ledger has it; not served as it says by {'; '.join(failed)}")
 
     return notify
+
+
+class Bulletin:
+    """A `notify` for a person's command: what the ledger took stands, so a scorer out of reach is told of, not raised.
+
+    unreached: which scorers do not serve what the ledger says, and why; "" when all do.
+    """
+
+    def __init__(self, home: Home, config: Config) -> None:
+        self._notify = notifier(home, config)
+        self.unreached = ""
+
+    def __call__(self, generation: int) -> None:
+        """Tells the scorers."""
+        try:
+            self._notify(generation)
+        except ScorerUnreachable as error:
+            self.unreached = str(error)

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from promotion.ledger.entry import Entry
     from promotion.rollout import Rollout
     from signalbox.desk import Desk
+    from signalbox.scorers import Bulletin
 
+GATE_FAILED = 3
 APPROVAL_NEEDED = 4
+UNREACHABLE = 8
 why_option = click.option("--why", required=True, help="The reason; it stands in the ledger.")
 signal_argument = click.argument("signal_name", metavar="SIGNAL")
 
@@ -45,22 +48,26 @@ def promote(
     carries it out. Exit code 3: a gate refuses, with reasons.
     """
     from signalbox.desk import open_desk
-    from signalbox.promoting import describe_plan, find_release, mirror, plan_or_promote
-    from signalbox.scorers import notifier
+    from signalbox.promoting import Request, describe_plan, find_release, mirror, plan_or_promote
+    from signalbox.scorers import Bulletin
 
     with open_desk(home_dir) as desk:
+        bulletin = Bulletin(desk.home, desk.config)
         digest = find_release(desk, target)
         if plan_only:
             document = describe_plan(desk, digest, stage)
         else:
-            rollout = desk.rollout(notifier(desk.home, desk.config))
-            document = plan_or_promote(desk, rollout, digest, stage, capital_weight, actor, idempotency_key)
+            request = Request(digest, "live" if stage == "live" else "shadow", capital_weight, actor, idempotency_key)
+            document = plan_or_promote(desk, desk.rollout(bulletin), request)
             if document["state"] == "promoted":
                 note(mirror(desk, document["signal"], stage, digest))
     show(document, as_json=as_json, text=lambda: _plan_text(document))
     if document["state"] == "waits for approval":
         note(f"approval by another principal is needed: signalbox approve {document['plan'][:12]} --as approver")
         raise click.exceptions.Exit(APPROVAL_NEEDED)
+    if document["state"] == "would be refused":
+        raise click.exceptions.Exit(GATE_FAILED)
+    _say_unreached(bulletin)
 
 
 @click.command(epilog="Example: signalbox approve 5c1d --as approver")
@@ -133,12 +140,21 @@ def resume(signal_name: str, why: str, actor: str, home_dir: Path, as_json: bool
 def _act(home_dir: Path, as_json: bool, body: Callable[[Desk, Rollout], Entry]) -> None:
     from signalbox.desk import open_desk
     from signalbox.ledger_text import entry_document, entry_row
-    from signalbox.scorers import notifier
+    from signalbox.scorers import Bulletin
 
     with open_desk(home_dir) as desk:
-        entry = body(desk, desk.rollout(notifier(desk.home, desk.config)))
+        bulletin = Bulletin(desk.home, desk.config)
+        entry = body(desk, desk.rollout(bulletin))
     header = ("entry", "time", "kind", "signal", "actor", "what")
     show(entry_document(entry), as_json=as_json, text=lambda: table(header, [entry_row(entry)]))
+    _say_unreached(bulletin)
+
+
+def _say_unreached(bulletin: Bulletin) -> None:
+    """Exit code 8, after the entry was shown: it stands, and repeating the command would be another act."""
+    if bulletin.unreached:
+        note(f"done in the ledger, do not repeat it; {bulletin.unreached}")
+        raise click.exceptions.Exit(UNREACHABLE)
 
 
 def _plan_text(document: dict[str, Any]) -> str:

@@ -66,6 +66,22 @@ def test_plan_writes_nothing(cli: Cli, home: Path, ids: dict[str, Any]) -> None:
     assert (home / "ledger.db").read_bytes() == before
 
 
+def test_a_plan_is_carried_out_at_the_weight_that_was_asked_for(cli: Cli, home: Path, ids: dict[str, Any]) -> None:
+    def promote(*more: str) -> Any:
+        return cli("promote", f"large_caps@{ids['releases'][0]}", *more, "--home", str(home), "--json")
+
+    full, little = promote().document, promote("--weight", "0.2").document
+    assert (full["weight"], little["weight"]) == ("1.0", "0.2")
+    assert cli("approve", full["plan"], "--home", str(home)).code == 0
+    assert promote("--weight", "0.2").code == 4  # the approval is of the other plan
+    assert cli("approve", little["plan"], "--home", str(home)).code == 0
+    assert promote("--weight", "0.2", "--idempotency-key", "k1").code == 0
+    (row,) = cli("status", "--home", str(home), "--json").document
+    assert (row["weight"], row["generation"]) == (0.2, 3)
+    again = promote("--weight", "0.2", "--idempotency-key", "k1")
+    assert (again.code, again.document["state"], again.document["generation"]) == (0, "promoted", 3)
+
+
 def test_backtest_and_features(cli: Cli, home: Path, ids: dict[str, Any], tmp_path: Path) -> None:
     periods = cli("backtest", ids["run"][:10], "--home", str(home), "--json").document["periods"]
     assert [row["period"] for row in periods] == ["all", "2000", "2001"]
