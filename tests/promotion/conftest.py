@@ -22,7 +22,7 @@ from promotion.ledger.store import SqliteLedger
 from promotion.ledger.trials import Family, trial
 from promotion.lineage import register_release
 from promotion.promote import plan_promotion, promote
-from promotion.release.arrays import to_npz
+from promotion.release.arrays import from_npz, to_npz
 from promotion.release.build import ReleaseParts, build_release
 from promotion.release.files import read_release
 from promotion.release.golden import make_golden
@@ -187,9 +187,11 @@ def _files(model: bytes) -> Mapping[str, bytes]:
         parity=Parity(64, 0.0, 0.0),
         history=book["history"],
     )
+    golden = make_golden(model, features)
     return {
         "model.onnx": model,
-        "golden.npz": make_golden(model, features),
+        "golden.npz": golden,
+        "parity.npz": to_npz({"features": features, "native": from_npz(golden)["scores"]}),
         "backtest.npz": to_npz(book),
         "trials.npz": to_npz({"returns": book["net"][:, None], "ids": np.array([TRIAL])}),
         "evidence.json": assess(inputs).canonical(),

@@ -66,9 +66,11 @@ def test_plan_writes_nothing(cli: Cli, home: Path, ids: dict[str, Any]) -> None:
     assert (home / "ledger.db").read_bytes() == before
 
 
-def test_a_plan_is_carried_out_at_the_weight_that_was_asked_for(cli: Cli, home: Path, ids: dict[str, Any]) -> None:
+def test_a_plan_is_carried_out_at_the_weight_that_was_asked_for(
+    cli: Cli, process: Cli, home: Path, ids: dict[str, Any]
+) -> None:
     def promote(*more: str) -> Any:
-        return cli("promote", f"large_caps@{ids['releases'][0]}", *more, "--home", str(home), "--json")
+        return process("promote", f"large_caps@{ids['releases'][0]}", *more, "--home", str(home), "--json")
 
     full, little = promote().document, promote("--weight", "0.2").document
     assert (full["weight"], little["weight"]) == ("1.0", "0.2")

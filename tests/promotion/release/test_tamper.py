@@ -122,7 +122,7 @@ def test_an_extra_file_is_refused_by_name(desk: Any, path: str) -> None:
 
 
 def test_an_optional_file_that_is_not_listed_is_extra(desk: Any) -> None:
-    digest = desk.build()
+    digest = desk.build(files={OPTIONAL[0]: None})
     (desk.home.releases / digest / OPTIONAL[0]).write_bytes(b"x")
     with pytest.raises(FileUnexpected, match=f"^{OPTIONAL[0]}: expected only files that manifest.json lists"):
         _open(desk, digest)
