@@ -62,6 +62,7 @@ class Story:
     faults: Tally
     generations: int
     audit: dict[str, Any]
+    adv_assumed_usd: float
     seconds: float
 
 
@@ -90,7 +91,8 @@ async def tell(root: Path, progress: Progress) -> Story:
         audit = desk.audit()
         generations = desk.ledger.state().signal(SIGNAL).generation
         progress.fact(f"{audit['entries']} entries and {audit['releases']} releases verify")
-    return Story(root, snapshot.id, releases, refusal, honest, faults, generations, audit, progress.seconds)
+        assumed = desk.config.signals[SIGNAL].costs.adv_assumed_usd
+    return Story(root, snapshot.id, releases, refusal, honest, faults, generations, audit, assumed, progress.seconds)
 
 
 def _take_snapshot(desk: Desk, progress: Progress) -> Snapshot:
@@ -154,7 +156,7 @@ def figures(judged: Judged) -> str:
         f"(standard error {m['sharpe_annual_standard_error']:.2f}, {m['observations']:.0f} sessions), "
         f"PSR {m['psr_2012']:.3f}, DSR {m['dsr_published']:.3f} over {m['trials']:.0f} trials, "
         f"drawdown {m['max_drawdown']:.1%} (one year in twenty below {m['max_drawdown_p05_one_year']:.1%}), "
-        f"turnover {m['turnover_daily']:.1%} and cost {m['cost_bps_daily']:.2f} bp a day"
+        f"turnover {m['turnover_daily']:.1%} and cost {m['cost_bps_daily']:.2f} bp a day (adv_assumed)"
     )
 
 

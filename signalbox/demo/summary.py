@@ -20,6 +20,7 @@ def document(story: Story) -> dict[str, Any]:
     return {
         "snapshot": story.snapshot,
         "releases": [release.document() for release in story.releases],
+        "adv_assumed_usd": story.adv_assumed_usd,
         "refusal": story.refusal,
         "actions": [action for action in story.faults.actions if action["kind"] in ACTIONS],
         "freezes": [action for action in story.faults.actions if action["kind"] not in ACTIONS],
@@ -42,6 +43,7 @@ def text(story: Story) -> str:
             "",
             "Releases (prices are of survivors and back-adjusted: every return here is flattered)",
             _releases(story),
+            f"cost: half-spread and impact; the impact rests on adv_assumed = {story.adv_assumed_usd:,.0f} USD a name",
             "",
             "2015 to 2022 as it was",
             _alarms(story.honest),
