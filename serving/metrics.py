@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from serving.errors import ListenRefused
 from serving.statistics import LATENCY_BUCKETS_NS, WorkerStatistics
-from serving.wire import RowStatus
+from serving.handlers.wire import RowStatus
 
 _NS = 1e9
 _PATIENCE_SECONDS = 5.0

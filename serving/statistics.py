@@ -44,7 +44,7 @@ class ScorerCounts:
 class WorkerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """A worker's counts at one moment: what travels to the supervisor.
 
-    rows: replies' rows by status, in the order of `serving.wire.RowStatus`. errors: calls refused, by error.
+    rows: replies' rows by status, in the order of `serving.handlers.wire.RowStatus`. errors: calls refused, by error.
     latencies: answered calls by LATENCY_BUCKETS_NS, the last for what took longer.
     """
 

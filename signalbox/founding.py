@@ -14,7 +14,7 @@ from promotion.home import Home
 from promotion.identity import KeyStore
 from promotion.ledger.store import SqliteLedger
 from promotion.rollout import Rollout, found_ledger
-from serving.row_keys import create_row_key
+from serving.feed.row_keys import create_row_key
 
 # One principal a role, two with role approver: the least with which four eyes can be kept.
 PRINCIPALS: Mapping[str, Sequence[str]] = {

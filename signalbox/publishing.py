@@ -20,7 +20,7 @@ from promotion.errors import ScorerUnreachable
 from promotion.home import Home
 from protos.client import ControlClient
 from protos.errors import CallError
-from serving.row_keys import read_row_keys
+from serving.feed.row_keys import read_row_keys
 from signalbox.desk import Desk, end_of_day_ns
 from signalbox.scorers import control_addresses
 from training.samples import restrict

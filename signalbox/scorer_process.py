@@ -13,7 +13,7 @@ import uvloop
 
 from promotion.config import Config, read_config
 from promotion.home import Home
-from serving.supervisor import serve
+from serving.host.supervisor import serve
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from protos.score import read_score
 from protos.signalbox.v1 import scorer_pb2
-from serving.wire import Answer, RowStatus, write_answer
+from serving.handlers.wire import Answer, RowStatus, write_answer
 
 RELEASE = "0f" * 32
 BODY = bytes.fromhex(

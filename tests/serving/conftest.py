@@ -29,7 +29,7 @@ from promotion.release.build import ReleaseParts, build_release
 from promotion.release.files import read_release
 from promotion.release.golden import make_golden
 from promotion.rollout import Rollout, found_ledger
-from serving.row_keys import create_row_key
+from serving.feed.row_keys import create_row_key
 
 COLUMNS = ("momentum", "reversal", "volatility")
 UNIVERSE = ("AAA", "BBB", "CCC", "DDD")

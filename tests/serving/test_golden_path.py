@@ -8,7 +8,7 @@ import numpy as np
 
 from promotion.record import RingReader
 from protos.client import AsyncClient, AsyncControlClient
-from serving.supervisor import serve
+from serving.host.supervisor import serve
 
 
 async def test_rows_pushed_are_scored_and_what_the_ledger_says_next_is_in_the_next_reply(desk: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from promotion.home import Home
 from serving.errors import ListenRefused
-from serving.kill import EVERY, KillSwitch, kill_path, kill_socket
+from serving.host.kill import EVERY, KillSwitch, kill_path, kill_socket
 
 
 async def say(path: Path, line: str) -> str:

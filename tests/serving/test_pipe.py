@@ -12,7 +12,7 @@ from promotion.identity import Principal
 from promotion.ledger.state import SignalState
 from serving.errors import PipeBroken
 from serving.feature_table import Refusal
-from serving.pipe import Ack, Assign, Drain, Pipe, Push, Ready, open_pipe, principals, public, served
+from serving.host.pipe import Ack, Assign, Drain, Pipe, Push, Ready, open_pipe, principals, public, served
 from serving.statistics import WorkerStatistics
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from promotion.home import Home
 from serving.errors import KeyRingRefused
-from serving.row_keys import create_row_key, read_row_keys
+from serving.feed.row_keys import create_row_key, read_row_keys
 
 
 @pytest.fixture

@@ -17,13 +17,13 @@ from features.row import FeatureRow, encode_row
 from protos.score import Score, read_score
 from protos.signalbox.v1 import scorer_pb2
 from serving import errors
-from serving.call import AwaitedCall
+from serving.transport.call import AwaitedCall
 from serving.feature_table import FeatureTables
-from serving.routes import Route
+from serving.handlers.routes import Route
 from serving.runtime.allowance import Allowance
 from serving.runtime.backend import LinearBackend, Model
 from serving.runtime.engine import NO_DEADLINE_NS, Engine
-from serving.scorer import Scorer
+from serving.handlers.scorer import Scorer
 
 SET_ID = bytes.fromhex("ab" * 32)
 UNIVERSE = ("AAA", "BBB", "CCC")
@@ -363,7 +363,7 @@ async def test_a_subscriber_gets_the_present_and_then_what_changes(world: World)
 
 
 async def test_a_subscriber_is_told_when_its_row_runs_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.scorer.RECHECK_SECONDS", 0.01)
+    monkeypatch.setattr("serving.handlers.scorer.RECHECK_SECONDS", 0.01)
     world.push(AAA=(1, 0))
     stream = world.scorer.subscribe(
         scorer_pb2.SubscribeRequest(signal="large_caps", instruments=["AAA"]).SerializeToString()

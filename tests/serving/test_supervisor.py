@@ -23,8 +23,8 @@ from promotion.errors import BrokenChain
 from protos.client import AsyncClient, AsyncControlClient, Client, ControlClient
 from protos.errors import CallError, Rejected, TimedOut, Unreachable
 from serving.errors import ListenRefused
-from serving.kill import kill_path
-from serving.supervisor import Supervisor, serve
+from serving.host.kill import kill_path
+from serving.host.supervisor import Supervisor, serve
 
 HALTED = ("HALTED", [3])
 
@@ -170,7 +170,7 @@ async def test_a_signal_without_a_release_is_a_clear_refusal(empty_desk: Any) ->
 
 
 async def test_an_unnoticed_commit_is_followed_by_polling(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.supervisor.POLL_SECONDS", 0.02)
+    monkeypatch.setattr("serving.host.supervisor.POLL_SECONDS", 0.02)
     async with running(desk) as here:
         await here.control.push(desk.rows(0))
         desk.rollout.set_weight("large_caps", 0.25, why="test", as_="alice")
@@ -370,7 +370,7 @@ import asyncio, msgspec, sys
 from pathlib import Path
 from promotion.config import Config
 from promotion.home import Home
-from serving.supervisor import serve
+from serving.host.supervisor import serve
 
 async def main():
     config = msgspec.json.decode(sys.argv[2], type=Config)

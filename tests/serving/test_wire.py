@@ -14,7 +14,7 @@ from protos.client import _score_request
 from protos.score import read_score
 from protos.signalbox.v1 import scorer_pb2
 from serving.errors import RequestRefused
-from serving.wire import Answer, RowStatus, read_question, write_answer
+from serving.handlers.wire import Answer, RowStatus, read_question, write_answer
 
 RELEASE = "ab" * 32
 names = st.lists(st.text(min_size=1, max_size=8), unique=True, max_size=8).map(tuple)

@@ -18,15 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from protos.signalbox.v1 import scorer_pb2
-from serving.call import AwaitedCall, Call
+from serving.transport.call import AwaitedCall, Call
 from serving.errors import DeadlinePassed, Draining, NoLiveRelease, ServingError, TooManyScores, UnknownSignal
 from serving.feature_table import FeatureTables, Rows
 from serving.recorder import NoRecorder, Recorder
-from serving.routes import Route
+from serving.handlers.routes import Route
 from serving.runtime.backend import Model
 from serving.runtime.engine import Done, Engine, Job
 from serving.statistics import ScorerCounts
-from serving.wire import (
+from serving.handlers.wire import (
     Answer,
     Bytes,
     Float32s,

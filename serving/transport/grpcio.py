@@ -13,11 +13,11 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from protos.signalbox.v1 import scorer_pb2
-from serving.call import AwaitedCall
+from serving.transport.call import AwaitedCall
 from serving.errors import ListenRefused
-from serving.refusals import Refusals
+from serving.transport.refusals import Refusals
 from serving.runtime.engine import NO_DEADLINE_NS
-from serving.scorer import Scorer
+from serving.handlers.scorer import Scorer
 
 SERVICE: str = scorer_pb2.DESCRIPTOR.services_by_name["Scorer"].full_name
 MAX_REQUEST_BYTES = 32 * 2**20
@@ -121,7 +121,7 @@ async def grpcio_transport(scorer: Scorer, *, host: str, port: int) -> AsyncIter
 
 
 def _handlers(transport: GrpcioTransport) -> grpc.GenericRpcHandler:
-    """Bytes in, bytes out: messages are read and written by `serving.wire` alone."""
+    """Bytes in, bytes out: messages are read and written by `serving.handlers.wire` alone."""
     unary: Callable[[Any], Any] = grpc.unary_unary_rpc_method_handler
     return grpc.method_handlers_generic_handler(
         SERVICE,

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager, suppress
 import msgspec
 
 from serving.errors import ScorerFailed, WorkerFailed
-from serving.pipe import Ack, Message, Setup
-from serving.worker_link import WorkerLink, acknowledged, start_worker
+from serving.host.pipe import Ack, Message, Setup
+from serving.host.worker_link import WorkerLink, acknowledged, start_worker
 
 LOG = logging.getLogger("signalbox.supervisor")
 

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 
 from protos.signalbox.v1 import scorer_pb2
 from serving.errors import DuplicateInstrument, MalformedRequest, WrongShape, WrongValue
-from serving.routes import Posture, Route
+from serving.handlers.routes import Posture, Route
 from serving.runtime.backend import Model
 
 Float32s = npt.NDArray[np.float32]

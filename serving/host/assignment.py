@@ -12,9 +12,9 @@ from promotion.errors import ReleaseRefused
 from promotion.home import Home
 from promotion.ledger.state import LedgerState
 from promotion.release.child import prove_in_child
-from serving.kill import EVERY
-from serving.pipe import Assign, PublicPrincipal, Served, public, served
-from serving.routes import wanted_releases
+from serving.host.kill import EVERY
+from serving.host.pipe import Assign, PublicPrincipal, Served, public, served
+from serving.handlers.routes import wanted_releases
 
 LOG = logging.getLogger("signalbox.supervisor")
 

@@ -18,10 +18,10 @@ from promotion.home import Home
 from protos.signalbox.v1 import control_pb2, control_pb2_grpc
 from serving.errors import ListenRefused
 from serving.feature_table import Taken
-from serving.kill import EVERY
-from serving.pipe import Served
-from serving.refusals import Refusals
-from serving.wire import POSTURES
+from serving.host.kill import EVERY
+from serving.host.pipe import Served
+from serving.transport.refusals import Refusals
+from serving.handlers.wire import POSTURES
 
 SERVICE: str = control_pb2.DESCRIPTOR.services_by_name["Control"].full_name
 MAX_REQUEST_BYTES = 64 * 2**20

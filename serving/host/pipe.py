@@ -19,7 +19,7 @@ from promotion.identity import Principal
 from promotion.ledger.state import SignalState
 from serving.errors import PipeBroken
 from serving.feature_table import Refusal
-from serving.routes import Posture
+from serving.handlers.routes import Posture
 from serving.statistics import WorkerStatistics
 
 _HEAD = struct.Struct("<IQ")  # bytes that follow, number of the order

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from serving.errors import ListenRefused, PipeBroken, WorkerFailed
-from serving.pipe import Ack, Drain, Message, Pipe, Ready, Setup, open_pipe
+from serving.host.pipe import Ack, Drain, Message, Pipe, Ready, Setup, open_pipe
 
 START_SECONDS = 30.0
 ACK_SECONDS = 30.0
@@ -118,7 +118,7 @@ async def acknowledged(link: WorkerLink, ack: asyncio.Future[Ack]) -> Ack:
 async def start_worker(setup: Setup) -> AsyncIterator[WorkerLink]:
     """A worker process that listens. It is drained and gone when the block is left."""
     ours, theirs = socket.socketpair()
-    command = [sys.executable, "-m", "serving.worker", str(theirs.fileno())]
+    command = [sys.executable, "-m", "serving.host.worker", str(theirs.fileno())]
     process = await asyncio.to_thread(_spawn, command, theirs)
     pipe = await open_pipe(ours)
     link = WorkerLink(setup, process, pipe)

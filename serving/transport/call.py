@@ -8,12 +8,15 @@ from typing import Protocol
 from serving.errors import ServingError
 from serving.runtime.engine import NO_DEADLINE_NS
 
+Metadata = tuple[tuple[str, str], ...]
+
 
 class Call(Protocol):
-    """One unary call, as a transport holds it. Exactly one of the two methods is called, once, from the loop."""
+    """One unary call, as a transport holds it. Exactly one of `answer` and `refuse` is called, once, from the loop."""
 
     began_ns: int  # when it came in, monotonic clock
     deadline_ns: int  # on the same clock; NO_DEADLINE_NS without one
+    cancelled: bool  # the caller went away: its work need not be done
 
     def answer(self, body: bytes) -> None:
         """Sends the reply."""
@@ -23,16 +26,22 @@ class Call(Protocol):
         """Ends the call with the status that `serving.status` gives `error`."""
         ...
 
+    def metadata(self) -> Metadata:
+        """What the caller sent beside the message: lower-case names; binary values as the base64 they came in."""
+        ...
+
 
 class AwaitedCall:
     """A call whose reply a coroutine awaits. `reply` raises the error that the call was refused with."""
 
-    __slots__ = ("began_ns", "deadline_ns", "reply")
+    __slots__ = ("_metadata", "began_ns", "cancelled", "deadline_ns", "reply")
 
-    def __init__(self, began_ns: int, deadline_ns: int = NO_DEADLINE_NS) -> None:
+    def __init__(self, began_ns: int, deadline_ns: int = NO_DEADLINE_NS, metadata: Metadata = ()) -> None:
         self.began_ns = began_ns
         self.deadline_ns = deadline_ns
+        self.cancelled = False
         self.reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._metadata = metadata
 
     def answer(self, body: bytes) -> None:
         """See Call.answer."""
@@ -43,3 +52,7 @@ class AwaitedCall:
         """See Call.refuse."""
         if not self.reply.done():
             self.reply.set_exception(error)
+
+    def metadata(self) -> Metadata:
+        """See Call.metadata."""
+        return self._metadata

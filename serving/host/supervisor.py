@@ -21,19 +21,19 @@ from promotion.config import Config
 from promotion.errors import BrokenChain, LedgerUnreadable, PromotionError
 from promotion.home import Home
 from promotion.ledger.state import LedgerState
-from serving.assignment import Assignment
-from serving.control import control_server
+from serving.host.assignment import Assignment
+from serving.host.control import control_server
 from serving.errors import GenerationBehind, ListenRefused, PushRefused, ServingError
 from serving.feature_table import FeatureTables, Taken
-from serving.fleet import Fleet, open_fleet
-from serving.follower import LedgerFollower
-from serving.kill import EVERY
+from serving.host.fleet import Fleet, open_fleet
+from serving.host.follower import LedgerFollower
+from serving.host.kill import EVERY
 from serving.metrics import metrics_page, render
-from serving.pipe import Ask, Message, Push, Served, Setup
-from serving.row_book import RowBook
-from serving.row_keys import read_row_keys
+from serving.host.pipe import Ask, Message, Push, Served, Setup
+from serving.feed.row_book import RowBook
+from serving.feed.row_keys import read_row_keys
 from serving.statistics import WorkerStatistics
-from serving.worker import worker_clock
+from serving.host.worker import worker_clock
 
 LOG = logging.getLogger("signalbox.supervisor")
 

@@ -1,4 +1,4 @@
-"""One worker: one process, one loop, one port (design D14). `python -m serving.worker FD` is run by the supervisor.
+"""One worker: one process, one loop, one port (design D14). `python -m serving.host.worker FD` is run by the supervisor.
 
 Its life: it gets its setup by the pipe, listens, says Ready; then it carries out one order after the other until it is
 told to drain, or gets SIGTERM. When its supervisor dies it serves on with what it last knew: features run out by their
@@ -27,17 +27,17 @@ from promotion.home import Home
 from promotion.identity import Principal
 from serving.errors import PipeBroken, ScorerFailed
 from serving.feature_table import FeatureTables, Refusal
-from serving.kill import KillSwitch, kill_socket
-from serving.pipe import Ack, Ask, Assign, Drain, Pipe, Push, Ready, Served, Setup, open_pipe, principals
+from serving.host.kill import KillSwitch, kill_socket
+from serving.host.pipe import Ack, Ask, Assign, Drain, Pipe, Push, Ready, Served, Setup, open_pipe, principals
 from serving.recorder import RingRecorder
-from serving.routes import Route, wanted_releases
-from serving.row_keys import read_row_keys
+from serving.handlers.routes import Route, wanted_releases
+from serving.feed.row_keys import read_row_keys
 from serving.runtime.backend import Model
 from serving.runtime.engine import Engine
 from serving.runtime.loader import load
-from serving.scorer import Scorer
+from serving.handlers.scorer import Scorer
 from serving.statistics import statistics
-from serving.transport_grpcio import GrpcioTransport, grpcio_transport
+from serving.transport.grpcio import GrpcioTransport, grpcio_transport
 
 LOG = logging.getLogger("signalbox.worker")
 
