@@ -8,7 +8,10 @@
     │   ├── DuplicateInstrument an instrument is named twice
     │   ├── UnknownSignal       no signal of that name is served here
     │   ├── UnknownRelease      that release is not loaded here: live, previous and shadow ones are
-    │   └── UnknownMethod       no such method
+    │   ├── UnknownMethod       no such method
+    │   ├── UnknownEncoding     a compression that is not read here: send it uncompressed
+    │   ├── WrongCardinality    not exactly one message in a call that takes one
+    │   └── MessageTooLarge     a message, or header list, beyond the limit: ask in parts
     ├── NotReady                the scorer cannot answer this yet
     │   ├── NoLiveRelease       the ledger has no live release for the signal, or it may not be served: promote one
     │   └── Draining            the worker is stopping: ask another worker
@@ -70,6 +73,18 @@ class UnknownRelease(RequestRefused):
 
 class UnknownMethod(RequestRefused):
     """No such method."""
+
+
+class UnknownEncoding(RequestRefused):
+    """A message compressed in a way that is not read here."""
+
+
+class WrongCardinality(RequestRefused):
+    """Not exactly one message in a call that takes one."""
+
+
+class MessageTooLarge(RequestRefused):
+    """A message or a header list beyond the limit."""
 
 
 class NotReady(ServingError):

@@ -13,11 +13,11 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from protos.signalbox.v1 import scorer_pb2
-from serving.transport.call import AwaitedCall
 from serving.errors import ListenRefused
-from serving.transport.refusals import Refusals
-from serving.runtime.engine import NO_DEADLINE_NS
 from serving.handlers.scorer import Scorer
+from serving.runtime.engine import NO_DEADLINE_NS
+from serving.transport.call import AwaitedCall
+from serving.transport.refusals import Refusals
 
 SERVICE: str = scorer_pb2.DESCRIPTOR.services_by_name["Scorer"].full_name
 MAX_REQUEST_BYTES = 32 * 2**20

@@ -1,0 +1,112 @@
+"""What the head of a request asks for, read once per distinct head (gRPC over HTTP/2, "Requests")."""
+
+from __future__ import annotations
+
+import re
+
+from serving.errors import MalformedRequest, ServingError, UnknownEncoding, UnknownMethod
+from serving.transport.http2.hpack import Head
+from serving.transport.http2.server import request_fault
+from serving.transport.methods import Method, Methods, Unary
+
+_TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
+_UNIT_NS = {b"H": 3_600_000_000_000, b"M": 60_000_000_000, b"S": 1_000_000_000, b"m": 1_000_000, b"u": 1_000, b"n": 1}
+_KIND = re.compile(rb"application/grpc([+;].*)?")
+NO_LENGTH = -1
+
+
+class HttpAnswer:
+    """What a request gets that is no gRPC: an HTTP status and a short text."""
+
+    __slots__ = ("allow", "status", "text")
+
+    def __init__(self, status: int, text: str, *, allow: str = "") -> None:
+        self.status = status
+        self.text = text
+        self.allow = allow
+
+
+class Opening:
+    """A head's meaning. method: None where the call is refused.
+
+    simple: a unary call of uncompressed messages without a fault: what the fast path takes. timeout_ns: 0 for none.
+    content_length: NO_LENGTH where none was stated. fault: why it is no HTTP request, or "". http: what it gets where
+    it is no gRPC. refusal: why the call is refused.
+    """
+
+    __slots__ = ("content_length", "fault", "gzip", "http", "method", "refusal", "simple", "timeout_ns")
+
+    def __init__(self) -> None:
+        self.method: Method | None = None
+        self.simple = False
+        self.timeout_ns = 0
+        self.content_length = NO_LENGTH
+        self.gzip = False
+        self.fault = ""
+        self.http: HttpAnswer | None = None
+        self.refusal: ServingError | None = None
+
+
+def opening_of(head: Head, methods: Methods) -> Opening:
+    """The meaning of `head`, given what is served."""
+    opening = Opening()
+    opening.fault = request_fault(head)
+    if opening.fault:
+        return opening
+    fields = dict(head.fields)
+    length = fields.get(b"content-length")
+    if length is not None:
+        opening.content_length = int(length)
+    path = fields[b":path"].decode("latin-1")
+    method = methods.get(path)
+    opening.http = _not_grpc(fields, path, known=method is not None)
+    if opening.http is not None:
+        return opening
+    try:
+        opening.gzip = _is_gzip(fields.get(b"grpc-encoding", b"identity"))
+        opening.timeout_ns = timeout_ns(fields.get(b"grpc-timeout"))
+        if method is None:
+            raise UnknownMethod(f"expected a method that is served here, found {path[:120]!r}")
+    except ServingError as error:
+        opening.refusal = error
+        return opening
+    opening.method = method
+    opening.simple = isinstance(method, Unary) and not opening.gzip
+    return opening
+
+
+def timeout_ns(text: bytes | None) -> int:
+    """A `grpc-timeout` in nanoseconds, 0 for none. MalformedRequest for what is none; 0 of any unit is 1 ns."""
+    if text is None:
+        return 0
+    found = _TIMEOUT.fullmatch(text)
+    if found is None:
+        raise MalformedRequest(
+            f"grpc-timeout: expected 1 to 8 digits and one of H, M, S, m, u, n, found {text[:32]!r}; leave it out"
+        )
+    return max(1, int(found[1]) * _UNIT_NS[found[2]])
+
+
+def _is_gzip(encoding: bytes) -> bool:
+    if encoding == b"identity":
+        return False
+    if encoding == b"gzip":
+        return True
+    raise UnknownEncoding(
+        f"grpc-encoding: expected identity or gzip, found {encoding[:32].decode('latin-1')!r}; send it uncompressed"
+    )
+
+
+def _not_grpc(fields: dict[bytes, bytes], path: str, *, known: bool) -> HttpAnswer | None:
+    """The HTTP answer of a request that is no gRPC call, or None."""
+    if fields[b":method"] != b"POST":
+        if not known:
+            return HttpAnswer(404, f"404: nothing is served at {path[:120]}; this port speaks gRPC\n")
+        return HttpAnswer(405, "405: expected POST; this port speaks gRPC\n", allow="POST")
+    kind = fields.get(b"content-type", b"")
+    if _KIND.fullmatch(kind):
+        return None
+    if not known:
+        return HttpAnswer(404, f"404: nothing is served at {path[:120]}; this port speaks gRPC\n")
+    found = kind[:80].decode("latin-1") or "none"
+    return HttpAnswer(415, f"415: expected content-type application/grpc, found {found}\n")

@@ -1,0 +1,360 @@
+"""The calls of one connection: from HTTP/2 requests to messages for a method, and back (no socket here).
+
+http2 → Calls.whole_request → method.answer(call, message) → call.answer(reply) → connection.out
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from struct import Struct
+from typing import Any
+
+from serving.errors import DeadlinePassed, MessageTooLarge, Overloaded, ServingError
+from serving.runtime.engine import NO_DEADLINE_NS
+from serving.transport.call import Metadata
+from serving.transport.grpc.ending import ANSWER_BLOCK, OK_BLOCK, error_block, http_block
+from serving.transport.grpc.message import PREFIX, PREFIX_BYTES, check_prefix, only_message
+from serving.transport.grpc.opening import NO_LENGTH, HttpAnswer, Opening, opening_of
+from serving.transport.http2 import frames
+from serving.transport.http2.errors import ErrorCode, StreamFault
+from serving.transport.http2.hpack import Head
+from serving.transport.http2.limits import Limits
+from serving.transport.http2.server import ServerConnection
+from serving.transport.methods import Methods, Streaming, Unary
+
+LOG = logging.getLogger("signalbox.calls")
+
+# An answer is HEADERS, DATA and trailers; only the stream's number, the sizes and the message differ.
+_ANSWER = Struct(f">5sI{len(ANSWER_BLOCK)}s5sI5s")
+_END = Struct(f">5sI{len(OK_BLOCK)}s")
+_ANSWER_HEAD = frames.frame(frames.HEADERS, frames.END_HEADERS, 0, ANSWER_BLOCK)[:5]
+_END_HEAD = frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 0, OK_BLOCK)[:5]
+_RESERVED = frozenset((b"te", b"content-type", b"grpc-timeout", b"grpc-encoding", b"grpc-accept-encoding"))
+
+
+class Unfinished:
+    """The bytes of requests that have not come in whole, over all connections of a server, held to a limit."""
+
+    def __init__(self, limit: int) -> None:
+        self.used = 0
+        self._limit = limit
+
+    def take(self, size: int) -> bool:
+        """Whether `size` more may be kept; then they are."""
+        if self.used + size > self._limit:
+            return False
+        self.used += size
+        return True
+
+    def give(self, size: int) -> None:
+        """So many are kept no more."""
+        self.used -= size
+
+
+class _Incoming:
+    """A request that has not come in whole. Lives from its head to its end."""
+
+    __slots__ = ("began_ns", "head", "opening", "parts", "size")
+
+    def __init__(self, head: Head, opening: Opening, began_ns: int) -> None:
+        self.head = head
+        self.opening = opening
+        self.began_ns = began_ns
+        self.parts: list[bytes] = []
+        self.size = 0
+
+
+class NativeCall:
+    """A call that has come in whole: serving.transport.call.Call, and the stream of a streaming method."""
+
+    __slots__ = ("_calls", "_head", "began_ns", "cancelled", "deadline_ns", "headed", "stream_id", "wake")
+
+    def __init__(self, calls: Calls, stream_id: int, head: Head, began_ns: int, timeout_ns: int) -> None:
+        self._calls = calls
+        self.stream_id = stream_id
+        self._head = head
+        self.began_ns = began_ns
+        self.deadline_ns = began_ns + timeout_ns if timeout_ns else NO_DEADLINE_NS
+        self.cancelled = False
+        self.headed = False  # the head of the answer is out
+        self.wake: Callable[[], None] | None = None  # a streaming method's: it may go on, or it is over
+
+    def answer(self, body: bytes) -> None:
+        """See Call.answer."""
+        calls = self._calls
+        connection = calls.connection
+        stream_id = self.stream_id
+        if self.cancelled or stream_id not in connection.streams:
+            return
+        size = len(body) + PREFIX_BYTES
+        sending = connection.sending
+        if size > sending.window or size > sending.first_window or size > frames.LEAST_MAX_FRAME_BYTES:
+            calls.answer_long(self, body)
+            return
+        sending.window -= size
+        del connection.streams[stream_id]
+        if sending.used:
+            sending.forget(stream_id)
+        connection.answered += 1
+        sizes = _SIZES.get(size) or _sizes(size)
+        connection.out += (
+            _ANSWER.pack(_ANSWER_HEAD, stream_id, ANSWER_BLOCK, sizes[0], stream_id, sizes[1]),
+            body,
+            _END.pack(_END_HEAD, stream_id, OK_BLOCK),
+        )
+        if not calls.marked:
+            calls.mark()
+
+    def refuse(self, error: ServingError) -> None:
+        """See Call.refuse."""
+        self._calls.refuse(self.stream_id, error, headed=self.headed)
+
+    def metadata(self) -> Metadata:
+        """See Call.metadata."""
+        return tuple(
+            (name.decode("ascii"), value.decode("latin-1"))
+            for name, value in self._head.fields
+            if name[:1] != b":" and name not in _RESERVED
+        )
+
+
+class Calls:
+    """The calls of one connection: its Receiver. Lives as long as the connection.
+
+    changed: called when something is to be written. start: runs a streaming method. now_ns of the connection is the
+    moment at which a call came in.
+    """
+
+    def __init__(
+        self,
+        methods: Methods,
+        limits: Limits,
+        unfinished: Unfinished,
+        *,
+        changed: Callable[[Calls], None],
+        start: Callable[[NativeCall, Streaming, bytes], None],
+    ) -> None:
+        self.connection = ServerConnection(self, limits)
+        self.marked = False
+        self._methods = methods
+        self._limits = limits
+        self._unfinished = unfinished
+        self._changed = changed
+        self._start = start
+
+    def mark(self) -> None:
+        """Has what is in `connection.out` written, once a turn."""
+        if not self.marked:
+            self.marked = True
+            self._changed(self)
+
+    def whole_request(self, stream_id: int, head: Head, data: bytes, start: int, stop: int) -> None:
+        """See http2.server.Receiver: the hot path."""
+        opening = head.meaning
+        if opening is None:
+            opening = head.meaning = opening_of(head, self._methods)
+        connection = self.connection
+        flag, size = PREFIX.unpack_from(data, start) if stop - start >= PREFIX_BYTES else (1, 0)
+        if (
+            opening.simple
+            and not flag
+            and size == stop - start - PREFIX_BYTES
+            and size <= self._limits.message_bytes
+            and opening.content_length in (NO_LENGTH, size + PREFIX_BYTES)
+        ):
+            call = NativeCall(self, stream_id, head, connection.now_ns, opening.timeout_ns)
+            connection.streams[stream_id] = call
+            try:
+                opening.method.answer(call, data[start + PREFIX_BYTES : stop])
+            except Exception as error:  # noqa: BLE001 - a defect of ours ends its own call, not the connection
+                self._failed(stream_id, error)
+            return
+        self.request_head(stream_id, head, ended=False)
+        self.request_data(stream_id, data[start:stop], ended=True)
+
+    def request_head(self, stream_id: int, head: Head, *, ended: bool) -> None:
+        """See http2.server.Receiver."""
+        opening = head.meaning
+        if opening is None:
+            opening = head.meaning = opening_of(head, self._methods)
+        incoming = self.connection.streams[stream_id] = _Incoming(head, opening, self.connection.now_ns)
+        if opening.fault:
+            self._malformed(stream_id, opening.fault)
+        elif opening.http is not None:
+            self._answer_http(stream_id, opening.http)
+        elif opening.refusal is not None:
+            self.refuse(stream_id, opening.refusal)
+        elif ended:
+            self._begin(stream_id, incoming)
+
+    def head_too_large(self, stream_id: int, *, ended: bool) -> None:
+        """See http2.server.Receiver."""
+        self.connection.streams[stream_id] = None
+        words = f"header list: expected at most {self._limits.header_list_bytes} bytes, found more; send less metadata"
+        self.refuse(stream_id, MessageTooLarge(words))
+
+    def request_data(self, stream_id: int, data: bytes, *, ended: bool) -> None:
+        """See http2.server.Receiver."""
+        incoming = self.connection.streams.get(stream_id)
+        if not isinstance(incoming, _Incoming):
+            return  # it was refused already; the rest of it is not wanted
+        try:
+            self._keep(incoming, data)
+        except ServingError as error:
+            self.refuse(stream_id, error)
+            return
+        if ended:
+            self._begin(stream_id, incoming)
+
+    def stream_gone(self, stream_id: int, stream: Any) -> None:
+        """See http2.server.Receiver."""
+        if isinstance(stream, _Incoming):
+            self._unfinished.give(stream.size)
+        elif isinstance(stream, NativeCall):
+            stream.cancelled = True
+            if stream.wake is not None:
+                stream.wake()
+
+    def sent_whole(self, stream_id: int) -> None:
+        """See http2.server.Receiver."""
+        call = self.connection.streams.get(stream_id)
+        if isinstance(call, NativeCall) and call.wake is not None:
+            call.wake()
+            return
+        self.connection.close_stream(stream_id)
+
+    def answer_long(self, call: NativeCall, body: bytes) -> None:
+        """An answer that the windows, or a frame, do not hold at once."""
+        self.send(call, body, last=True)
+
+    def send(self, call: NativeCall, body: bytes, *, last: bool = False) -> None:
+        """One message of an answer; `last`: and the end of the call."""
+        if call.cancelled or call.stream_id not in self.connection.streams:
+            return
+        if not call.headed:
+            call.headed = True
+            self._write_block(call.stream_id, ANSWER_BLOCK, ended=False)
+        if last:
+            self.connection.answered += 1
+        trailers = OK_BLOCK if last else None
+        self.connection.sending.queue(call.stream_id, PREFIX.pack(0, len(body)) + body, trailers)
+        self.mark()
+
+    def finish(self, call: NativeCall) -> None:
+        """Ends a streaming call well."""
+        if call.cancelled or call.stream_id not in self.connection.streams:
+            return
+        call.wake = None
+        block = OK_BLOCK
+        if not call.headed:
+            self._write_block(call.stream_id, ANSWER_BLOCK, ended=False)
+        self.connection.answered += 1
+        self.connection.sending.queue(call.stream_id, b"", block)
+        self.mark()
+
+    def refuse(self, stream_id: int, error: BaseException, *, headed: bool = False) -> None:
+        """Ends a call with an error."""
+        connection = self.connection
+        if stream_id not in connection.streams:
+            return
+        stream = connection.streams[stream_id]
+        if isinstance(stream, _Incoming):
+            self._unfinished.give(stream.size)
+        connection.sending.forget(stream_id)
+        connection.answered += 1
+        self._write_block(stream_id, error_block(error, answered=headed), ended=True)
+        connection.close_stream(stream_id)
+
+    def expire(self, now_ns: int) -> None:
+        """Ends the requests that have not come in whole in time."""
+        limit_ns = int(self._limits.request_seconds * 1e9)
+        late = [
+            (stream_id, each)
+            for stream_id, each in self.connection.streams.items()
+            if isinstance(each, _Incoming) and now_ns - each.began_ns > limit_ns
+        ]
+        for stream_id, _ in late:
+            words = f"request: expected all of it within {self._limits.request_seconds} s, found a part; send it faster"
+            self.refuse(stream_id, DeadlinePassed(words))
+
+    def close(self) -> None:
+        """The connection is gone: every call on it is cancelled."""
+        for stream_id in list(self.connection.streams):
+            self.stream_gone(stream_id, self.connection.forget(stream_id))
+
+    def _keep(self, incoming: _Incoming, data: bytes) -> None:
+        if not data:
+            return
+        if not self._unfinished.take(len(data)):
+            raise Overloaded("too many bytes of unfinished requests wait here; back off and repeat")
+        incoming.parts.append(data)
+        incoming.size += len(data)
+        if incoming.size > self._limits.message_bytes + PREFIX_BYTES:
+            words = f"request: expected at most {self._limits.message_bytes} bytes, found more; ask in parts"
+            raise MessageTooLarge(words)
+        if len(incoming.parts[0]) >= PREFIX_BYTES and len(incoming.parts) == 1:
+            check_prefix(data, self._limits.message_bytes)
+
+    def _begin(self, stream_id: int, incoming: _Incoming) -> None:
+        """A request has come in whole."""
+        opening = incoming.opening
+        content = b"".join(incoming.parts)
+        if opening.content_length not in (NO_LENGTH, len(content)):
+            words = f"content-length: expected {opening.content_length} bytes of content, found {len(content)}"
+            self._malformed(stream_id, words)
+            return
+        self._unfinished.give(incoming.size)
+        incoming.size = 0
+        try:
+            message = only_message(content, gzip=opening.gzip, max_bytes=self._limits.message_bytes)
+        except ServingError as error:
+            self.refuse(stream_id, error)
+            return
+        call = NativeCall(self, stream_id, incoming.head, incoming.began_ns, opening.timeout_ns)
+        self.connection.streams[stream_id] = call
+        try:
+            self._run(call, opening, message)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failed(stream_id, error)
+
+    def _run(self, call: NativeCall, opening: Opening, message: bytes) -> None:
+        if isinstance(opening.method, Unary):
+            opening.method.answer(call, message)
+        elif isinstance(opening.method, Streaming):
+            self._start(call, opening.method, message)
+
+    def _failed(self, stream_id: int, error: Exception) -> None:
+        if not isinstance(error, ServingError):
+            LOG.error("a call failed: %s", error, exc_info=error)
+        self.refuse(stream_id, error)
+
+    def _malformed(self, stream_id: int, why: str) -> None:
+        self.connection.stream_fault(StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, why))
+
+    def _answer_http(self, stream_id: int, answer: HttpAnswer) -> None:
+        connection = self.connection
+        sending = connection.sending
+        text = answer.text.encode()
+        fits = len(text) <= min(sending.window, sending.first_window)
+        self._write_block(stream_id, http_block(answer), ended=not fits)
+        if fits:
+            sending.window -= len(text)
+            connection.out.append(frames.frame(frames.DATA, frames.END_STREAM, stream_id, text))
+        connection.close_stream(stream_id)
+
+    def _write_block(self, stream_id: int, block: bytes, *, ended: bool) -> None:
+        connection = self.connection
+        size = connection.sending.max_frame_bytes
+        connection.out.append(frames.header_block(stream_id, block, end_stream=ended, max_frame_bytes=size))
+        self.mark()
+
+
+_SIZES: dict[int, tuple[bytes, bytes]] = {}  # content bytes → (head of its DATA frame, prefix of its message)
+
+
+def _sizes(size: int) -> tuple[bytes, bytes]:
+    """The bytes of an answer that depend on its size alone; at most one entry per size that fits a frame."""
+    made = frames.frame(frames.DATA, 0, 0)[3:5], PREFIX.pack(0, size - PREFIX_BYTES)
+    found = _SIZES[size] = size.to_bytes(3, "big") + made[0], made[1]
+    return found

@@ -1,0 +1,198 @@
+"""The server's end: streams are requests (RFC 9113, section 8)."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from serving.transport.http2 import frames
+from serving.transport.http2.connection import Connection
+from serving.transport.http2.errors import ConnectionFault, ErrorCode, StreamFault
+from serving.transport.http2.frames import Setting
+from serving.transport.http2.hpack import Head, HeaderListTooLarge
+from serving.transport.http2.limits import Limits
+
+_PREFACE_BYTES = len(frames.PREFACE)
+_USUAL_HEAD = frames.HEADERS, frames.END_HEADERS
+_HEADERS_KIND = frames.HEADERS
+_MAX_FRAME = frames.LEAST_MAX_FRAME_BYTES
+
+
+class Receiver(Protocol):
+    """What a request means. It puts what it keeps of a stream into `connection.streams` when the stream opens."""
+
+    def whole_request(self, stream_id: int, head: Head, data: bytes, start: int, stop: int) -> None:
+        """A request that came in one piece: its content is `data[start:stop]`. The stream is half closed."""
+        ...
+
+    def request_head(self, stream_id: int, head: Head, *, ended: bool) -> None:
+        """A request has begun. ended: and nothing follows."""
+        ...
+
+    def head_too_large(self, stream_id: int, *, ended: bool) -> None:
+        """A request has begun whose header list passes the limit."""
+        ...
+
+    def request_data(self, stream_id: int, data: bytes, *, ended: bool) -> None:
+        """More of the content of an open stream."""
+        ...
+
+    def stream_gone(self, stream_id: int, stream: Any) -> None:
+        """The stream was reset; `stream` is what was kept of it. Nothing may be sent on it."""
+        ...
+
+    def sent_whole(self, stream_id: int) -> None:
+        """All that was queued of the stream has left."""
+        ...
+
+
+class ServerConnection(Connection):
+    """A connection whose peer is a client."""
+
+    def __init__(self, receiver: Receiver, limits: Limits) -> None:
+        super().__init__(limits)
+        self._receiver = receiver
+        self._preface = frames.PREFACE
+        self.greet({Setting.MAX_CONCURRENT_STREAMS: limits.concurrent_streams})
+
+    def close_stream(self, stream_id: int) -> None:
+        """Our side has ended the stream. Where the client has not, it is told that the rest is not wanted (8.1)."""
+        if stream_id in self._windows:
+            self.reset(stream_id, ErrorCode.NO_ERROR)
+        else:
+            self.forget(stream_id)
+
+    def is_whole(self, stream_id: int) -> bool:
+        """Whether the client has ended the stream."""
+        return stream_id not in self._windows
+
+    def _take(self, data: bytes) -> None:
+        at = self._skip_preface(data) if self._preface else 0
+        if at < 0:
+            return
+        end = len(data)
+        last_start = end - 2 * frames.HEAD_BYTES
+        unpack = frames.HEAD.unpack_from
+        known, streams, whole_request = self.decoder.known, self.streams, self._receiver.whole_request
+        max_streams = self.limits.concurrent_streams
+        while at < end:
+            # The usual request, two frames at once: HEADERS with a block that is known by its bytes, then all of the
+            # content in one DATA frame that ends the stream. Whatever is not exactly that goes the long way.
+            if at <= last_start and self._block is None:
+                word, flags, stream_id = unpack(data, at)
+                if word & 0xFF == _HEADERS_KIND and flags == frames.END_HEADERS:
+                    start = at + 9 + (word >> 8)
+                    head = known.get(data[at + 9 : start])
+                    if head is not None and start + 9 <= end:
+                        word, flags, data_stream = unpack(data, start)
+                        size = word >> 8
+                        stop = start + 9 + size
+                        if (
+                            not word & 0xFF  # DATA is frame type 0
+                            and flags == frames.END_STREAM
+                            and data_stream == stream_id
+                            and stop <= end
+                            and size <= _MAX_FRAME
+                            and stream_id > self.last_stream
+                            and stream_id & 1
+                            and stream_id <= frames.MAX_WINDOW
+                            and len(streams) < max_streams
+                            and not self.final
+                        ):
+                            self.last_stream = stream_id
+                            self._credit += size
+                            whole_request(stream_id, head, data, start + 9, stop)
+                            at = stop
+                            continue
+            following = self._frame(data, at, end) if at + 9 <= end else -1
+            if following < 0:
+                self._rest = data[at:]
+                self._give_credit()
+                return
+            at = following
+        self._rest = b""
+        self._give_credit()
+
+    def _skip_preface(self, data: bytes) -> int:
+        """Where frames begin, or −1 while the preface has not come in whole (section 3.4)."""
+        if not frames.PREFACE.startswith(data[:_PREFACE_BYTES]):
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "expected the preface of HTTP/2, found something else")
+        if len(data) < _PREFACE_BYTES:
+            self._rest = data
+            return -1
+        self._preface = b""
+        return _PREFACE_BYTES
+
+    def _is_idle(self, stream_id: int) -> bool:
+        return stream_id > self.last_stream or not stream_id & 1
+
+    def _block_done(self, stream_id: int, block: bytes, *, ended: bool) -> None:
+        try:
+            head = self.decoder.known.get(block) or self.decoder.decode(block)
+        except HeaderListTooLarge:
+            head = None
+        if stream_id in self._windows:
+            self._trailers(stream_id, head, ended=ended)
+        elif not stream_id & 1:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"HEADERS: expected an odd stream, found {stream_id}")
+        elif stream_id > self.last_stream:
+            self._open(stream_id, head, ended=ended)
+        elif stream_id not in self._reset:
+            raise ConnectionFault(ErrorCode.STREAM_CLOSED, f"HEADERS: expected a new stream, found {stream_id} closed")
+
+    def _open(self, stream_id: int, head: Head | None, *, ended: bool) -> None:
+        if self.final:  # it came after our GOAWAY: it was not processed, and the client knows (section 6.8)
+            self._refuse(stream_id)
+            return
+        self.last_stream = stream_id
+        if len(self.streams) >= self.limits.concurrent_streams:
+            self._refuse(stream_id)
+            self.guard.spend("refused_streams", self.now_ns, self.answered)
+            return
+        if not ended:
+            self._windows[stream_id] = self.limits.stream_window_bytes
+        if head is None:
+            self._receiver.head_too_large(stream_id, ended=ended)
+        else:
+            self._receiver.request_head(stream_id, head, ended=ended)
+
+    def _refuse(self, stream_id: int) -> None:
+        self.reset(stream_id, ErrorCode.REFUSED_STREAM)
+
+    def _trailers(self, stream_id: int, head: Head | None, *, ended: bool) -> None:
+        if head is None or head.fault or not ended or any(name[:1] == b":" for name, _ in head.fields):
+            why = "trailers: expected regular fields and END_STREAM, found something else"
+            raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, why)
+        del self._windows[stream_id]
+        self._receiver.request_data(stream_id, b"", ended=True)
+
+    def _data_came(self, stream_id: int, data: bytes, *, ended: bool) -> None:
+        self._receiver.request_data(stream_id, data, ended=ended)
+
+    def _stream_gone(self, stream_id: int, stream: Any) -> None:
+        self._receiver.stream_gone(stream_id, stream)
+
+    def _sent_whole(self, stream_id: int) -> None:
+        self._receiver.sent_whole(stream_id)
+
+
+def request_fault(head: Head) -> str:
+    """Why `head` is no request (RFC 9113, sections 8.1.1 to 8.3.1), or "".
+
+    Each of :method, :scheme and :path once, none of them empty, none that is unknown; content-length is a number.
+    """
+    if head.fault:
+        return head.fault
+    pseudo = [name for name, _ in head.fields if name[:1] == b":"]
+    for name in pseudo:
+        if name not in (b":method", b":scheme", b":path", b":authority"):
+            return f"expected the pseudo fields of a request, found {name!r}"
+    if len(set(pseudo)) < len(pseudo):
+        return "expected each pseudo field once, found one twice"
+    values = dict(head.fields)
+    for name in (b":method", b":scheme", b":path"):
+        if not values.get(name):
+            return f"expected {name.decode()}, found none"
+    lengths = {value for name, value in head.fields if name == b"content-length"}
+    if len(lengths) > 1 or not all(value.isdigit() and len(value) < 16 for value in lengths):
+        return f"content-length: expected one number, found {sorted(lengths)!r}"
+    return ""

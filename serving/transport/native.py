@@ -1,0 +1,428 @@
+"""Our own gRPC server: asyncio and uvloop around `serving.transport.grpc` (design D1).
+
+    async with native_transport(methods, listen="127.0.0.1:8500") as transport:
+        engine = Engine(turn=transport.outbox)
+        ...
+        await transport.drain(grace_seconds, stop)
+
+No thread, no queue and no task stand between the socket and a unary handler: `data_received` reads every frame of what
+came, each request is handed over as it is found, and what a turn of the loop answers leaves in one write a connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from serving.errors import DeadlinePassed, ServingError
+from serving.runtime.engine import NO_DEADLINE_NS
+from serving.transport.grpc.server import Calls, NativeCall, Unfinished
+from serving.transport.http2.errors import ConnectionFault, ErrorCode
+from serving.transport.http2.limits import Limits
+from serving.transport.listen import BACKLOG, Tls, address_of, bind
+from serving.transport.methods import Methods, Streaming
+
+LOG = logging.getLogger("signalbox.transport")
+
+_NS = 1_000_000_000
+_HIGH_WATER = 2**20  # bytes that wait in the socket's buffer before a peer is no longer read from
+_LAST_CALLS_SECONDS = 0.5  # how long a peer has to see that no new calls are wanted
+_HTTP_1 = (b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"DELE")
+_HTTP_1_ANSWER = (
+    b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\ncontent-length: 55\r\n"
+    b"connection: close\r\n\r\nthis port speaks gRPC over HTTP/2: use a gRPC client. \n"
+)
+
+
+class Outbox:
+    """The connections that have something to write. A context manager: what happens inside leaves in one write each."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.held = 0
+        self.dirty: list[Peer] = []
+        self._loop = loop
+
+    def add(self, peer: Peer) -> None:
+        """Has `peer` written: at the end of the block one is in, else in the next turn of the loop."""
+        if not self.held and not self.dirty:
+            self._loop.call_soon(self.flush)
+        self.dirty.append(peer)
+
+    def flush(self) -> None:
+        """Writes what is there."""
+        dirty, self.dirty = self.dirty, []
+        for peer in dirty:
+            peer.flush()
+
+    def __enter__(self) -> None:
+        self.held += 1
+
+    def __exit__(self, *error: object) -> None:
+        self.held -= 1
+        if self.dirty and not self.held:
+            self.flush()
+
+
+@dataclass(frozen=True)
+class TransportStatistics:
+    """connections, calls: open now. accepted: connections since the start. refused: by the limit that was passed."""
+
+    connections: int
+    calls: int
+    accepted: int
+    refused: dict[str, int]
+
+
+class Peer(asyncio.Protocol):
+    """One connection's socket. Lives as long as that."""
+
+    def __init__(self, server: NativeTransport) -> None:
+        self.calls = Calls(
+            server.methods,
+            server.limits,
+            server.unfinished,
+            changed=self._changed,
+            start=self._start,
+        )
+        self.connection = self.calls.connection
+        self.paused = False
+        self._server = server
+        self._outbox = server.outbox
+        self._transport: asyncio.Transport | None = None
+        self._opened_ns = time.monotonic_ns()
+        self._watch = _Watch(self._opened_ns)
+        self._streams: set[asyncio.Task[None]] = set()
+        self._resumed = asyncio.Event()
+        self._resumed.set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=_HIGH_WATER)
+        self._server.accept(self)
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None and tls.selected_alpn_protocol() != "h2":
+            self.give_up("alpn")
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol: the way in."""
+        connection = self.connection
+        outbox = self._outbox
+        outbox.held += 1
+        connection.now_ns = time.monotonic_ns()
+        connection.receive(data)
+        if connection.out and not self.calls.marked:
+            self.calls.mark()
+        outbox.held -= 1
+        if outbox.dirty and not outbox.held:
+            outbox.flush()
+        if connection.fault is not None:
+            self._close_for_fault(data)
+        elif self._server.draining:
+            self._server.settled.set()
+
+    def flush(self) -> None:
+        """Writes what the connection has to say. A peer that leaves too much unread is given up."""
+        self.calls.marked = False
+        out = self.connection.out
+        transport = self._transport
+        if not out or transport is None:
+            return
+        if self._server.draining:
+            self._server.settled.set()
+        transport.write(b"".join(out))
+        out.clear()
+        if self.paused or self.connection.sending.unsent:
+            self._check_unsent(transport)
+
+    def pause_writing(self) -> None:
+        """See asyncio.Protocol: the peer does not read, so it is not read from either."""
+        self.paused = True
+        self._resumed.clear()
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol."""
+        self.paused = False
+        self._resumed.set()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def eof_received(self) -> bool:
+        """See asyncio.Protocol: calls under way are answered to nobody."""
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        self._transport = None
+        self._resumed.set()
+        self.calls.close()
+        self._server.lost(self)
+
+    def check(self, now_ns: int) -> None:
+        """Holds the peer to the limits of time."""
+        why = self._watch.overdue(self, now_ns, self._server.limits)
+        if why == "idle_seconds":
+            self.connection.finish_end()
+            self.flush()
+            self.close()
+        elif why:
+            self.give_up(why)
+        else:
+            self.calls.expire(now_ns)
+
+    @property
+    def written(self) -> int:
+        """Bytes that the socket has not taken yet."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    @property
+    def opened_ns(self) -> int:
+        """When the connection came, monotonic clock."""
+        return self._opened_ns
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call is under way."""
+        return bool(self.connection.streams)
+
+    def give_up(self, limit: str) -> None:
+        """Ends the connection at once, because of `limit`."""
+        self._server.refused[limit] += 1
+        self.connection.end(ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"{limit} passed", limit=limit))
+        if self._transport is not None:
+            if not self.paused:
+                self.flush()
+            self._transport.abort()
+        self.calls.close()
+
+    def close(self) -> None:
+        """Closes the connection once what was written has left."""
+        if self._transport is not None:
+            self._transport.close()
+
+    async def end_streams(self) -> None:
+        """Cancels the streaming calls and waits until they are over."""
+        for task in self._streams:
+            task.cancel()
+        await asyncio.gather(*self._streams, return_exceptions=True)
+
+    def _close_for_fault(self, data: bytes) -> None:
+        fault = self.connection.fault
+        self._server.refused[(fault.limit if fault else "") or "protocol"] += 1
+        if self._transport is not None:
+            if not self.connection.greeted and data[:4] in _HTTP_1:
+                self._transport.write(_HTTP_1_ANSWER)
+            self._transport.close()
+        self.calls.close()
+
+    def _check_unsent(self, transport: asyncio.Transport) -> None:
+        if transport.get_write_buffer_size() + self.connection.sending.unsent > self._server.limits.unsent_bytes:
+            self.give_up("unsent_bytes")
+
+    def _changed(self, calls: Calls) -> None:
+        self._outbox.add(self)
+
+    def _start(self, call: NativeCall, method: Streaming, body: bytes) -> None:
+        moved = asyncio.Event()
+        task = self._server.spawn(self._stream(call, method, body, moved))
+        self._streams.add(task)
+        task.add_done_callback(self._streams.discard)
+
+        def wake() -> None:
+            if call.cancelled:
+                task.cancel()
+            moved.set()
+
+        call.wake = wake
+
+    async def _stream(self, call: NativeCall, method: Streaming, body: bytes, moved: asyncio.Event) -> None:
+        """Runs a streaming method, as fast as its caller reads: one message waits at most."""
+        remaining = None if call.deadline_ns == NO_DEADLINE_NS else (call.deadline_ns - time.monotonic_ns()) / _NS
+        try:
+            async with asyncio.timeout(remaining), aclosing(method.stream(body)) as messages:
+                async for message in messages:
+                    self.calls.send(call, message)
+                    await self._resumed.wait()
+                    while self.connection.sending.waits(call.stream_id):
+                        moved.clear()
+                        await moved.wait()
+            self.calls.finish(call)
+        except TimeoutError:
+            call.refuse(DeadlinePassed("the deadline passed while the stream was open; ask again"))
+        except ServingError as error:
+            call.refuse(error)
+        except Exception as error:
+            LOG.error("a stream failed: %s", error, exc_info=error)
+            self.calls.refuse(call.stream_id, error, headed=call.headed)
+
+
+class _Watch:
+    """What one connection looked like when it was last looked at, and since when it has not moved."""
+
+    def __init__(self, now_ns: int) -> None:
+        self._frame = (-1, now_ns)
+        self._unsent = (-1, now_ns)
+
+    def overdue(self, peer: Peer, now_ns: int, limits: Limits) -> str:
+        """The limit of time that the peer has passed, or ""."""
+        connection = peer.connection
+        if not connection.greeted:
+            return "handshake_seconds" if _over(peer.opened_ns, now_ns, limits.handshake_seconds) else ""
+        progress = connection.progress if connection.mid_frame else -1
+        self._frame = _since(self._frame, progress, now_ns)
+        if progress >= 0 and _over(self._frame[1], now_ns, limits.frame_seconds):
+            return "frame_seconds"
+        unsent = connection.sending.unsent + peer.written
+        self._unsent = _since(self._unsent, unsent, now_ns)
+        if unsent and _over(self._unsent[1], now_ns, limits.stalled_seconds):
+            return "stalled_seconds"
+        if not connection.streams and _over(connection.now_ns, now_ns, limits.idle_seconds):
+            return "idle_seconds"
+        return ""
+
+
+def _since(before: tuple[int, int], value: int, now_ns: int) -> tuple[int, int]:
+    return before if before[0] == value else (value, now_ns)
+
+
+def _over(since_ns: int, now_ns: int, seconds: float) -> bool:
+    return now_ns - since_ns > seconds * _NS
+
+
+class NativeTransport:
+    """One worker's data-plane server. Owned by `native_transport`.
+
+    address: HOST:PORT or unix:PATH. outbox: the context that an engine's turn runs in.
+    """
+
+    def __init__(self, methods: Methods, limits: Limits) -> None:
+        loop = asyncio.get_running_loop()
+        self.methods = methods
+        self.limits = limits
+        self.address = ""
+        self.unfinished = Unfinished(limits.unfinished_bytes)
+        self.outbox = Outbox(loop)
+        self.refused: Counter[str] = Counter()
+        self._accepted = 0
+        self._peers: set[Peer] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = loop
+        self._server: asyncio.Server | None = None
+        self.settled = asyncio.Event()  # while draining: a connection has moved
+        self.draining = False
+
+    def statistics(self) -> TransportStatistics:
+        """What the transport holds now, and has refused so far."""
+        calls = sum(len(peer.connection.streams) for peer in self._peers)
+        return TransportStatistics(len(self._peers), calls, self._accepted, dict(self.refused))
+
+    def accept(self, peer: Peer) -> None:
+        """A connection has come; one too many is told to go."""
+        self._accepted += 1
+        self._peers.add(peer)
+        if len(self._peers) > self.limits.connections:
+            peer.give_up("connections")
+
+    def lost(self, peer: Peer) -> None:
+        """A connection has gone."""
+        self._peers.discard(peer)
+        self.settled.set()
+
+    def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """A task that is over before the transport is."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def drain(self, grace_seconds: float, stop: Callable[[], None]) -> None:
+        """Takes no more connections, then no more calls, and ends when those taken are answered or the grace is over.
+
+        stop: called between the two, when every peer knows: streaming methods are to end.
+        """
+        self.draining = True
+        if self._server is not None:
+            self._server.close()
+        until = self._loop.time() + grace_seconds
+        for peer in list(self._peers):
+            peer.connection.announce_end()
+            peer.flush()
+        await self._until(lambda peer: peer.connection.final, min(until, self._loop.time() + _LAST_CALLS_SECONDS))
+        for peer in list(self._peers):
+            peer.connection.finish_end()
+            peer.flush()
+        stop()
+        await self._until(lambda peer: not peer.busy, until)
+        for peer in list(self._peers):
+            peer.close()
+        await self._until(lambda peer: False, until)
+
+    async def _until(self, done: Callable[[Peer], bool], until: float) -> None:
+        """Waits until `done` holds for every peer, or until the loop's time `until`."""
+        while not all(map(done, self._peers)) and (left := until - self._loop.time()) > 0:
+            self.settled.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.settled.wait(), left)
+
+    async def serve(self, listener: socket.socket, tls: Tls | None) -> None:
+        """Listens on a bound socket."""
+        context = None if tls is None else tls.context()
+        handshake = None if context is None else self.limits.handshake_seconds
+        self.address = address_of(listener)
+        make = self._loop.create_unix_server if listener.family == socket.AF_UNIX else self._loop.create_server
+        self._server = await make(
+            lambda: Peer(self), sock=listener, backlog=BACKLOG, ssl=context, ssl_handshake_timeout=handshake
+        )
+
+    async def watch(self) -> None:
+        """Looks at every connection a few times in the shortest limit of time. Runs until it is cancelled."""
+        limits = self.limits
+        shortest = min(limits.handshake_seconds, limits.frame_seconds, limits.request_seconds, limits.stalled_seconds)
+        while True:
+            await asyncio.sleep(min(1.0, shortest / 4))
+            now_ns = time.monotonic_ns()
+            for peer in list(self._peers):
+                peer.check(now_ns)
+
+    async def close(self) -> None:
+        """Ends what is left."""
+        if self._server is not None:
+            self._server.close()
+        for peer in list(self._peers):
+            await peer.end_streams()
+            peer.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def native_transport(
+    methods: Methods,
+    *,
+    listen: str | socket.socket,
+    tls: Tls | None = None,
+    limits: Limits | None = None,
+) -> AsyncIterator[NativeTransport]:
+    """A server of `methods` that listens at HOST:PORT, unix:PATH or a bound socket. ListenRefused when it cannot."""
+    transport = NativeTransport(methods, limits or Limits())
+    listener = bind(listen) if isinstance(listen, str) else listen
+    await transport.serve(listener, tls)
+    watching = asyncio.create_task(transport.watch())
+    try:
+        yield transport
+    finally:
+        watching.cancel()
+        await transport.close()
+        if transport.address.startswith("unix:") and isinstance(listen, str):
+            await asyncio.to_thread(Path(transport.address.removeprefix("unix:")).unlink, missing_ok=True)
