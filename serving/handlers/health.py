@@ -1,0 +1,102 @@
+"""`grpc.health.v1`: whether this worker, and each of its signals, can be asked (grpc/grpc doc/health-checking.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+from grpc_health.v1 import health_pb2  # the messages alone: this does not import grpc
+
+from serving.errors import ServingError, UnknownSignal
+from serving.handlers.wire import parse
+from serving.transport.call import Call
+
+SERVICE: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+_Reply = health_pb2.HealthCheckResponse
+SERVING, NOT_SERVING, SERVICE_UNKNOWN = (
+    _Reply(status=status).SerializeToString() for status in (_Reply.SERVING, _Reply.NOT_SERVING, _Reply.SERVICE_UNKNOWN)
+)
+
+
+class HealthBook:
+    """What health checks are told, service by service. Lives as long as the worker.
+
+    "" is the worker as a whole, every other service is a signal. A worker is born NOT_SERVING.
+    """
+
+    def __init__(self) -> None:
+        self._states: dict[str, bytes] = {"": NOT_SERVING}
+        self._closed = False
+        self._watchers: set[asyncio.Event] = set()
+
+    @property
+    def watchers(self) -> int:
+        """How many calls watch now."""
+        return len(self._watchers)
+
+    def set_serving(self, service: str, serving: bool) -> None:
+        """What is said of `service` from now on. Without effect after `shutdown`."""
+        state = SERVING if serving else NOT_SERVING
+        if self._closed or self._states.get(service) == state:
+            return
+        self._states[service] = state
+        self._wake()
+
+    def shutdown(self) -> None:
+        """Every service is NOT_SERVING, for good. Those who watch are told, and their calls end."""
+        self._states = dict.fromkeys(self._states, NOT_SERVING)
+        self._closed = True
+        self._wake()
+
+    def check(self, call: Call, body: bytes) -> None:
+        """Answers a `HealthCheckRequest`. UnknownSignal for a service that is none."""
+        try:
+            call.answer(self._known(_service(body)))
+        except ServingError as error:
+            call.refuse(error)
+
+    async def watch(self, body: bytes) -> AsyncIterator[bytes]:
+        """The state of a service, and each new one: SERVICE_UNKNOWN for as long as there is no such service.
+
+        A watcher that reads slowly gets the newest state, not every state.
+        """
+        service, last = _service(body), b""
+        with self._watching() as changed:
+            while True:
+                changed.clear()
+                state = self._states.get(service, SERVICE_UNKNOWN)
+                if state != last:
+                    last = state
+                    yield state
+                elif self._closed:
+                    return
+                else:
+                    await changed.wait()
+
+    def _known(self, service: str) -> bytes:
+        state = self._states.get(service)
+        if state is None:
+            served = ", ".join(sorted(name for name in self._states if name)) or "none"
+            raise UnknownSignal(
+                f'service: expected "" or a signal that is served here ({served}), found {service[:80]!r}'
+            )
+        return state
+
+    @contextmanager
+    def _watching(self) -> Iterator[asyncio.Event]:
+        changed = asyncio.Event()
+        self._watchers.add(changed)
+        try:
+            yield changed
+        finally:
+            self._watchers.discard(changed)
+
+    def _wake(self) -> None:
+        for changed in self._watchers:
+            changed.set()
+
+
+def _service(body: bytes) -> str:
+    service: str = parse(health_pb2.HealthCheckRequest, body).service
+    return service
