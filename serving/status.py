@@ -77,3 +77,8 @@ def message_of(error: BaseException) -> str:
     if status_of(error) is INTERNAL:
         return "the scorer failed; its log says why"
     return str(error)
+
+
+def trailers_of(error: BaseException) -> tuple[tuple[str, str], ...]:
+    """The trailing metadata of a call that ends with `error`: whether it may succeed when it is sent again."""
+    return (("signalbox-retry", "1" if status_of(error).retry else "0"),)
