@@ -268,6 +268,7 @@ class Calls:
 
     def expire(self, now_ns: int) -> None:
         """Ends the requests that have not come in whole in time."""
+        self.connection.promote_all()
         limit_ns = int(self._limits.request_seconds * 1e9)
         late = [
             (stream_id, each)

@@ -12,9 +12,7 @@ from serving.transport.http2.hpack import Head, HeaderListTooLarge
 from serving.transport.http2.limits import Limits
 
 _PREFACE_BYTES = len(frames.PREFACE)
-_USUAL_HEAD = frames.HEADERS, frames.END_HEADERS
-_HEADERS_KIND = frames.HEADERS
-_MAX_FRAME = frames.LEAST_MAX_FRAME_BYTES
+_TOO_LONG = (frames.LEAST_MAX_FRAME_BYTES + 1) << 8  # a frame's first word, from where on it is longer than we take
 
 
 class Receiver(Protocol):
@@ -52,6 +50,7 @@ class ServerConnection(Connection):
         super().__init__(limits)
         self._receiver = receiver
         self._preface = frames.PREFACE
+        self._heads: dict[int, Head] = {}  # streams of which a known head has come, and nothing else yet
         self.greet({Setting.MAX_CONCURRENT_STREAMS: limits.concurrent_streams})
 
     def close_stream(self, stream_id: int) -> None:
@@ -65,51 +64,67 @@ class ServerConnection(Connection):
         """Whether the client has ended the stream."""
         return stream_id not in self._windows
 
-    def _take(self, data: bytes) -> None:
+    def promote(self, stream_id: int) -> None:
+        """Has the receiver know of a stream of which only the head has come: something else than its content follows."""
+        head = self._heads.pop(stream_id)
+        self._windows[stream_id] = self.limits.stream_window_bytes
+        self._receiver.request_head(stream_id, head, ended=False)
+
+    def promote_all(self) -> None:
+        """Has the receiver know of every stream that has begun."""
+        for stream_id in list(self._heads):
+            self.promote(stream_id)
+
+    def forget(self, stream_id: int) -> Any:
+        """See Connection.forget."""
+        self._heads.pop(stream_id, None)
+        return super().forget(stream_id)
+
+    def _take(self, data: bytes) -> None:  # noqa: C901 - the hot path: one frame a round, no call that can be spared
         at = self._skip_preface(data) if self._preface else 0
         if at < 0:
             return
         end = len(data)
-        last_start = end - 2 * frames.HEAD_BYTES
         unpack = frames.HEAD.unpack_from
-        known, streams, whole_request = self.decoder.known, self.streams, self._receiver.whole_request
-        max_streams = self.limits.concurrent_streams
-        while at < end:
-            # The usual request, two frames at once: HEADERS with a block that is known by its bytes, then all of the
-            # content in one DATA frame that ends the stream. Whatever is not exactly that goes the long way.
-            if at <= last_start and self._block is None:
-                word, flags, stream_id = unpack(data, at)
-                if word & 0xFF == _HEADERS_KIND and flags == frames.END_HEADERS:
-                    start = at + 9 + (word >> 8)
-                    head = known.get(data[at + 9 : start])
-                    if head is not None and start + 9 <= end:
-                        word, flags, data_stream = unpack(data, start)
-                        size = word >> 8
-                        stop = start + 9 + size
-                        if (
-                            not word & 0xFF  # DATA is frame type 0
-                            and flags == frames.END_STREAM
-                            and data_stream == stream_id
-                            and stop <= end
-                            and size <= _MAX_FRAME
-                            and stream_id > self.last_stream
-                            and stream_id & 1
-                            and stream_id <= frames.MAX_WINDOW
-                            and len(streams) < max_streams
-                            and not self.final
-                        ):
-                            self.last_stream = stream_id
-                            self._credit += size
-                            whole_request(stream_id, head, data, start + 9, stop)
-                            at = stop
-                            continue
-            following = self._frame(data, at, end) if at + 9 <= end else -1
+        heads, known, streams = self._heads, self.decoder.known, self.streams
+        whole_request = self._receiver.whole_request
+        room = self.limits.concurrent_streams
+        # The usual request is two frames: HEADERS with a block that is known by its bytes, and all of the content in
+        # one DATA frame that ends the stream. Clients send the heads of several requests first, then their content.
+        # Whatever is not exactly that goes the long way, through `_frame`.
+        while at + 9 <= end:
+            word, flags, stream_id = unpack(data, at)
+            start = at + 9
+            stop = start + (word >> 8)
+            if stop > end or word >= _TOO_LONG:
+                self._frame(data, at, end)  # raises for one that is too long
+                break
+            if flags == 1 and not word & 0xFF:  # DATA, END_STREAM
+                head = heads.pop(stream_id, None)
+                if head is not None:
+                    self._credit += stop - start
+                    whole_request(stream_id, head, data, start, stop)
+                    at = stop
+                    continue
+            elif flags == 4 and word & 0xFF == 1:  # HEADERS, END_HEADERS
+                head = known.get(data[start:stop])
+                if (
+                    head is not None
+                    and stream_id > self.last_stream
+                    and stream_id & 1
+                    and len(streams) + len(heads) < room
+                    and self._block is None
+                    and not self.final
+                ):
+                    self.last_stream = stream_id
+                    heads[stream_id] = head
+                    at = stop
+                    continue
+            following = self._frame(data, at, end)
             if following < 0:
-                self._rest = data[at:]
-                self._give_credit()
-                return
+                break
             at = following
-        self._rest = b""
+        self._rest = data[at:] if at < end else b""
         self._give_credit()
 
     def _skip_preface(self, data: bytes) -> int:
@@ -121,6 +136,11 @@ class ServerConnection(Connection):
             return -1
         self._preface = b""
         return _PREFACE_BYTES
+
+    def _handle(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id in self._heads:
+            self.promote(stream_id)
+        super()._handle(kind, flags, stream_id, payload)
 
     def _is_idle(self, stream_id: int) -> bool:
         return stream_id > self.last_stream or not stream_id & 1
@@ -144,7 +164,7 @@ class ServerConnection(Connection):
             self._refuse(stream_id)
             return
         self.last_stream = stream_id
-        if len(self.streams) >= self.limits.concurrent_streams:
+        if len(self.streams) + len(self._heads) >= self.limits.concurrent_streams:
             self._refuse(stream_id)
             self.guard.spend("refused_streams", self.now_ns, self.answered)
             return
