@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 
 from grpc_health.v1 import health_pb2  # the messages alone: this does not import grpc
 
-from serving.errors import ServingError, UnknownSignal
+from serving.errors import UnknownSignal
 from serving.handlers.wire import parse
-from serving.transport.call import Call
 
 SERVICE: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _Reply = health_pb2.HealthCheckResponse
@@ -49,14 +48,18 @@ class HealthBook:
         self._closed = True
         self._wake()
 
-    def check(self, call: Call, body: bytes) -> None:
+    def check(self, body: bytes) -> bytes:
         """Answers a `HealthCheckRequest`. UnknownSignal for a service that is none."""
-        try:
-            call.answer(self._known(_service(body)))
-        except ServingError as error:
-            call.refuse(error)
+        service = _service(body)
+        state = self._states.get(service)
+        if state is None:
+            served = ", ".join(sorted(name for name in self._states if name)) or "none"
+            raise UnknownSignal(
+                f'service: expected "" or a signal that is served here ({served}), found {service[:80]!r}'
+            )
+        return state
 
-    async def watch(self, body: bytes) -> AsyncIterator[bytes]:
+    async def watch(self, body: bytes) -> AsyncGenerator[bytes, None]:
         """The state of a service, and each new one: SERVICE_UNKNOWN for as long as there is no such service.
 
         A watcher that reads slowly gets the newest state, not every state.
@@ -73,15 +76,6 @@ class HealthBook:
                     return
                 else:
                     await changed.wait()
-
-    def _known(self, service: str) -> bytes:
-        state = self._states.get(service)
-        if state is None:
-            served = ", ".join(sorted(name for name in self._states if name)) or "none"
-            raise UnknownSignal(
-                f'service: expected "" or a signal that is served here ({served}), found {service[:80]!r}'
-            )
-        return state
 
     @contextmanager
     def _watching(self) -> Iterator[asyncio.Event]:

@@ -27,15 +27,17 @@ from promotion.home import Home
 from promotion.identity import Principal
 from serving.errors import PipeBroken, ScorerFailed
 from serving.feature_table import FeatureTables, Refusal
+from serving.feed.row_keys import read_row_keys
+from serving.handlers.health import HealthBook
+from serving.handlers.routes import Route, wanted_releases
+from serving.handlers.scorer import Scorer
+from serving.handlers.table import data_plane
 from serving.host.kill import KillSwitch, kill_socket
 from serving.host.pipe import Ack, Ask, Assign, Drain, Pipe, Push, Ready, Served, Setup, open_pipe, principals
 from serving.recorder import RingRecorder
-from serving.handlers.routes import Route, wanted_releases
-from serving.feed.row_keys import read_row_keys
 from serving.runtime.backend import Model
 from serving.runtime.engine import Engine
 from serving.runtime.loader import load
-from serving.handlers.scorer import Scorer
 from serving.statistics import statistics
 from serving.transport.grpcio import GrpcioTransport, grpcio_transport
 
@@ -47,9 +49,10 @@ _SLICE_ROWS = 64  # rows taken before other work gets its turn: about half a mil
 class Worker:
     """Carries out a supervisor's orders. Owned by `open_worker`."""
 
-    def __init__(self, setup: Setup, home: Home, scorer: Scorer, recorder: RingRecorder) -> None:
+    def __init__(self, setup: Setup, home: Home, scorer: Scorer, health: HealthBook, recorder: RingRecorder) -> None:
         self.setup = setup
         self.scorer = scorer
+        self.health = health
         self.switch = KillSwitch(self._rebuild)
         self._home = home
         self._recorder = recorder
@@ -57,11 +60,6 @@ class Worker:
         self._refused: dict[str, str] = {}  # releases that could not be loaded, and why
         self._ordered: tuple[Served, ...] = ()
         self._loading = asyncio.Lock()
-        self._transport: GrpcioTransport | None = None
-
-    def attach(self, transport: GrpcioTransport) -> None:
-        """The transport whose health says what is served."""
-        self._transport = transport
 
     async def push(self, order: Push) -> Ack:
         """Takes rows in slices, so that requests are answered in between."""
@@ -93,7 +91,7 @@ class Worker:
                     await self._load(digest, known)
             self._rebuild()
             self._let_go()
-            await self._say_health()
+            self._say_health()
             gc.collect()
             gc.freeze()  # what is loaded now stays: the collector need not look at it again
         return Ack(failures=self._failures())
@@ -156,14 +154,12 @@ class Worker:
     def _failures(self) -> dict[str, str]:
         return {each.signal: self._refused[each.live] for each in self._ordered if each.live in self._refused}
 
-    async def _say_health(self) -> None:
+    def _say_health(self) -> None:
         """SERVING means: what the ledger has live is loaded and proven here, signal by signal and as a whole."""
-        if self._transport is None:
-            return
         failures = self._failures()
         for each in self._ordered:
-            await self._transport.set_serving(each.signal, each.signal not in failures)
-        await self._transport.set_serving("", not failures)
+            self.health.set_serving(each.signal, each.signal not in failures)
+        self.health.set_serving("", not failures)
 
 
 @asynccontextmanager
@@ -176,10 +172,11 @@ async def open_worker(setup: Setup) -> AsyncIterator[tuple[Worker, GrpcioTranspo
         instruments = (name for universe in setup.universes.values() for name in universe)
         recorder = owned.enter_context(RingRecorder(home, setup.worker, tables, instruments))
         scorer = Scorer(Engine(), tables, recorder=recorder)
-        worker = Worker(setup, home, scorer, recorder)
-        transport = await owned.enter_async_context(grpcio_transport(scorer, host=setup.host, port=setup.port))
+        health = HealthBook()
+        worker = Worker(setup, home, scorer, health, recorder)
+        listen = f"{setup.host}:{setup.port}"
+        transport = await owned.enter_async_context(grpcio_transport(data_plane(scorer, health), listen=listen))
         await owned.enter_async_context(kill_socket(home, setup.worker, worker.switch))
-        worker.attach(transport)
         yield worker, transport
 
 
@@ -199,7 +196,8 @@ async def run_worker(pipe: Pipe, stop: asyncio.Event) -> None:
             orders = tasks.create_task(_carry_out_orders(worker, pipe, stop, tasks))
             await stop.wait()
             orders.cancel()
-            await transport.drain(setup.grace_seconds)
+            worker.health.shutdown()
+            await transport.drain(setup.grace_seconds, worker.scorer.drain)
     except ScorerFailed as error:
         pipe.send(0, Ready(error=str(error)))
         await pipe.flush()

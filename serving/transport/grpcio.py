@@ -1,149 +1,201 @@
-"""The data plane on grpcio's asyncio server: the second transport, same handlers as the first (design D1)."""
+"""The data plane on grpcio's asyncio server: the second transport, same methods as the first (design D1).
+
+async with grpcio_transport(methods, listen="127.0.0.1:8500") as transport:
+    ...
+    await transport.drain(grace_seconds, stop)
+"""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from types import TracebackType
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from protos.signalbox.v1 import scorer_pb2
-from serving.errors import ListenRefused
-from serving.handlers.scorer import Scorer
+from serving.errors import ListenRefused, UnknownMethod
 from serving.runtime.engine import NO_DEADLINE_NS
-from serving.transport.call import AwaitedCall
-from serving.transport.refusals import Refusals
+from serving.transport.call import AwaitedCall, Call, Metadata
+from serving.transport.http2.limits import Limits
+from serving.transport.listen import Tls, bind
+from serving.transport.methods import Methods, Streaming, Unary
+from serving.transport.refusals import refuse
 
-SERVICE: str = scorer_pb2.DESCRIPTOR.services_by_name["Scorer"].full_name
-MAX_REQUEST_BYTES = 32 * 2**20
-MAX_CONCURRENT_CALLS = 4096
+MAX_CONCURRENT_CALLS = 4096  # over all connections
 _NS = 1_000_000_000
-_OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.so_reuseport", 0),  # an address that is taken is an error, not a share
-)
+_UNIX = "unix:"
+
+Answers = Callable[[bytes, Any], Awaitable[bytes]]
+Streams = Callable[[bytes, Any], Awaitable[None]]
 
 
 class GrpcioTransport:
-    """One worker's data-plane server. Owned by `grpcio_transport`."""
+    """One worker's data-plane server. Owned by `grpcio_transport`.
 
-    def __init__(self, scorer: Scorer, server: grpc.aio.Server, checks: health.aio.HealthServicer) -> None:
-        self.address = ""
-        self._scorer = scorer
+    address: HOST:PORT or unix:PATH. outbox: the context that an engine's turn runs in; grpcio needs none.
+    """
+
+    def __init__(self, server: grpc.aio.Server, address: str) -> None:
+        self.address = address
+        self.outbox: AbstractContextManager[object] = nullcontext()
+        self.calls = 0  # under way
         self._server = server
-        self._health = checks
-        self.calls = 0
-        self.idle = asyncio.Event()
-        self.idle.set()
+        self._idle = asyncio.Event()
+        self._draining = False
 
-    async def set_serving(self, service: str, serving: bool) -> None:
-        """What health checks say of `service`; "" is the worker as a whole."""
-        words = health_pb2.HealthCheckResponse
-        await self._health.set(service, words.SERVING if serving else words.NOT_SERVING)
+    async def drain(self, grace_seconds: float, stop: Callable[[], None]) -> None:
+        """Takes no more calls, and ends when those taken are answered or the grace is over.
 
-    async def drain(self, grace_seconds: float) -> None:
-        """Says NOT_SERVING, takes no more calls, and ends when those taken are answered or the grace is over."""
-        await self._health.enter_graceful_shutdown()
-        self._scorer.drain()
+        stop: called once no new call is taken: streaming methods are to end.
+        """
+        self._draining = True
         stopping = asyncio.ensure_future(self._server.stop(grace_seconds))
+        stop()
+        self.left(0)
         with suppress(TimeoutError):  # what is still unanswered then is cut off by stop()
-            await asyncio.wait_for(self.idle.wait(), grace_seconds)
+            await asyncio.wait_for(self._idle.wait(), grace_seconds)
         await stopping
 
-    async def score(self, body: bytes, context: Any) -> bytes:
-        """The handler of Score."""
-        async with _Counted(self, context):
-            now_ns = time.monotonic_ns()
-            call = AwaitedCall(now_ns, _deadline_ns(context, now_ns))
-            job = self._scorer.score(call, body)
-            try:
-                return await call.reply
-            finally:
-                if job is not None:
-                    job.cancelled = True  # without effect once it has been run
-
-    async def subscribe(self, body: bytes, context: Any) -> AsyncIterator[bytes]:
-        """The handler of Subscribe."""
-        async with _Counted(self, context):
-            async for reply in self._scorer.subscribe(body):
-                yield reply
-
-    async def describe(self, body: bytes, context: Any) -> bytes:
-        """The handler of Describe."""
-        async with _Counted(self, context):
-            return self._scorer.describe(body)
+    def left(self, calls: int = 1) -> None:
+        """So many calls are over."""
+        self.calls -= calls
+        if self._draining and not self.calls:
+            self._idle.set()
 
 
-class _Counted(Refusals):
-    """A call while it is being answered: counted, so that a drain knows when the last one has been."""
+class GrpcioCall(AwaitedCall):
+    """A unary call in grpcio's hands. Lives as long as it."""
 
-    def __init__(self, transport: GrpcioTransport, context: Any) -> None:
-        super().__init__(context)
-        self._transport = transport
+    __slots__ = ("_context",)
 
-    async def __aenter__(self) -> None:
-        self._transport.calls += 1
-        self._transport.idle.clear()
+    def __init__(self, context: Any) -> None:
+        now_ns = time.monotonic_ns()
+        remaining = context.time_remaining()
+        super().__init__(now_ns, NO_DEADLINE_NS if remaining is None else now_ns + int(remaining * _NS))
+        self._context = context
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._transport.calls -= 1
-        if not self._transport.calls:
-            self._transport.idle.set()
-        await super().__aexit__(kind, error, trace)
+    def metadata(self) -> Metadata:
+        """See Call.metadata."""
+        return tuple((key, _text(value)) for key, value in self._context.invocation_metadata())
+
+
+def _text(value: str | bytes) -> str:
+    """A metadata value as it came: grpcio decodes the binary ones, which travel as base64 without padding."""
+    return value if isinstance(value, str) else base64.b64encode(value).decode().rstrip("=")
 
 
 @asynccontextmanager
-async def grpcio_transport(scorer: Scorer, *, host: str, port: int) -> AsyncIterator[GrpcioTransport]:
-    """A data-plane server that listens on HOST:PORT (port 0: any free one), NOT_SERVING until told otherwise.
+async def grpcio_transport(
+    methods: Methods, *, listen: str, tls: Tls | None = None, limits: Limits | None = None
+) -> AsyncIterator[GrpcioTransport]:
+    """A server of `methods` that listens at HOST:PORT (port 0: any free one) or unix:PATH. ListenRefused when it can't.
 
-    ListenRefused when the address is taken.
+    Of `limits` it keeps those that grpcio has an option for: concurrent streams, header list and message bytes.
     """
-    server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS)
-    checks = health.aio.HealthServicer()
-    transport = GrpcioTransport(scorer, server, checks)
-    await transport.set_serving("", False)  # a health servicer is born SERVING
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    server.add_generic_rpc_handlers((_handlers(transport),))
+    server = grpc.aio.server(options=_options(limits or Limits()), maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS)
+    transport = GrpcioTransport(server, await _listen(server, listen, tls))
+    server.add_generic_rpc_handlers((_Handlers(transport, methods),))
     try:
-        transport.address = f"{host}:{_listen(server, host, port)}"
         await server.start()
         yield transport
     finally:
         await server.stop(0)
 
 
-def _handlers(transport: GrpcioTransport) -> grpc.GenericRpcHandler:
-    """Bytes in, bytes out: messages are read and written by `serving.handlers.wire` alone."""
-    unary: Callable[[Any], Any] = grpc.unary_unary_rpc_method_handler
-    return grpc.method_handlers_generic_handler(
-        SERVICE,
-        {
-            "Score": unary(transport.score),
-            "Subscribe": grpc.unary_stream_rpc_method_handler(transport.subscribe),
-            "Describe": unary(transport.describe),
-        },
+class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
+    """grpcio's handlers of the methods, by path: bytes in, bytes out."""
+
+    def __init__(self, transport: GrpcioTransport, methods: Methods) -> None:
+        self._handlers = {path: _handler(transport, method) for path, method in methods.items()}
+        self._transport = transport
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        """See grpc.GenericRpcHandler."""
+        path = handler_call_details.method
+        return self._handlers.get(path) or _handler(self._transport, _unknown(path))
+
+
+def _handler(transport: GrpcioTransport, method: Unary | Streaming) -> grpc.RpcMethodHandler:
+    if isinstance(method, Unary):
+        return grpc.unary_unary_rpc_method_handler(_answers(transport, method))
+    return grpc.unary_stream_rpc_method_handler(_streams(transport, method))
+
+
+def _answers(transport: GrpcioTransport, method: Unary) -> Answers:
+    async def answer(body: bytes, context: Any) -> bytes:
+        call = GrpcioCall(context)
+        transport.calls += 1
+        try:
+            method.answer(call, body)
+            return await call.reply
+        except asyncio.CancelledError:
+            call.cancelled = True
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a method raises, its caller gets a status
+            return await refuse(context, error)
+        finally:
+            transport.left()
+
+    return answer
+
+
+def _streams(transport: GrpcioTransport, method: Streaming) -> Streams:
+    async def stream(body: bytes, context: Any) -> None:
+        transport.calls += 1
+        try:
+            async with aclosing(method.stream(body)) as replies:
+                async for reply in replies:
+                    await context.write(reply)
+        except grpc.aio.BaseError:
+            raise  # the caller is gone: grpcio's own affair
+        except Exception as error:  # noqa: BLE001 - as above
+            await refuse(context, error)
+        finally:
+            transport.left()
+
+    return stream
+
+
+def _unknown(path: str) -> Unary:
+    def refuse_it(_call: Call, _body: bytes) -> None:
+        raise UnknownMethod(f"expected a method that is served here, found {path[:120]!r}")
+
+    return Unary(refuse_it)
+
+
+def _options(limits: Limits) -> tuple[tuple[str, int], ...]:
+    return (
+        ("grpc.max_receive_message_length", limits.message_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_concurrent_streams", limits.concurrent_streams),
+        ("grpc.max_metadata_size", limits.header_list_bytes),
+        ("grpc.absolute_max_metadata_size", limits.header_list_bytes),
+        ("grpc.so_reuseport", 0),  # an address that is taken is an error, not a share
     )
 
 
-def _listen(server: grpc.aio.Server, host: str, port: int) -> int:
+async def _listen(server: grpc.aio.Server, listen: str, tls: Tls | None) -> str:
+    """Has `server` listen; returns where."""
+    await asyncio.to_thread(lambda: bind(listen).close())  # grpcio would take a Unix socket away from who listens there
     try:
-        bound: int = server.add_insecure_port(f"{host}:{port}")
+        if tls is None:
+            port = server.add_insecure_port(listen)
+        else:
+            port = server.add_secure_port(listen, await asyncio.to_thread(_credentials, tls))
     except RuntimeError as error:
-        raise ListenRefused(
-            f"{host}:{port}: expected a free address, found one that is taken or not ours; choose another --listen, "
-            "or stop what listens there (a worker whose supervisor was killed serves on until it gets SIGTERM)"
-        ) from error
-    return bound
+        raise ListenRefused(f"{listen}: expected a free address, found: {error}; choose another --listen") from error
+    if listen.startswith(_UNIX):
+        await asyncio.to_thread(Path(listen.removeprefix(_UNIX)).chmod, 0o600)
+        return listen
+    return f"{listen.rpartition(':')[0]}:{port}"
 
 
-def _deadline_ns(context: Any, now_ns: int) -> int:
-    remaining = context.time_remaining()
-    return NO_DEADLINE_NS if remaining is None else now_ns + int(remaining * _NS)
+def _credentials(tls: Tls) -> grpc.ServerCredentials:
+    tls.context()  # refuses by name what is wrong with the files
+    pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
+    roots = None if tls.client_ca is None else tls.client_ca.read_bytes()
+    return grpc.ssl_server_credentials((pair,), roots, require_client_auth=roots is not None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 
 from serving.transport.call import Call
@@ -19,7 +19,7 @@ class Unary:
 class Streaming:
     """One message in, many out. stream: an asynchronous generator; closed when the caller goes away."""
 
-    stream: Callable[[bytes], AsyncIterator[bytes]]
+    stream: Callable[[bytes], AsyncGenerator[bytes, None]]
 
 
 Method = Unary | Streaming

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import logging
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 
-from serving.status import INTERNAL, message_of, status_of
+from serving.status import INTERNAL, message_of, status_of, trailers_of
 
 LOG = logging.getLogger("signalbox.calls")
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-class Refusals:
-    """Ends the call of `context` with the status of whatever error leaves the block.
+async def refuse(context: Any, error: Exception) -> NoReturn:
+    """Ends the call of `context` with the status of `error`, and raises what tells grpcio so."""
+    status = status_of(error)
+    if status is INTERNAL:
+        LOG.error("a call failed: %s", error, exc_info=error)
+    await context.abort(_CODES[status.code], message_of(error), trailers_of(error))
+    raise AssertionError("grpcio's abort() always raises")
 
-    The trailing metadata `signalbox-retry` says whether the same call may succeed when it is sent again.
-    """
+
+class Refusals:
+    """Ends the call of `context` with the status of whatever error leaves the block."""
 
     def __init__(self, context: Any) -> None:
         self._context = context
@@ -30,10 +36,5 @@ class Refusals:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not isinstance(error, Exception):
-            return
-        status = status_of(error)
-        if status is INTERNAL:
-            LOG.error("a call failed: %s", error, exc_info=error)
-        metadata = (("signalbox-retry", "1" if status.retry else "0"),)
-        await self._context.abort(_CODES[status.code], message_of(error), metadata)
+        if isinstance(error, Exception):
+            await refuse(self._context, error)

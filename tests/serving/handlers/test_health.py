@@ -12,7 +12,6 @@ from grpc_health.v1 import health_pb2
 
 from serving.errors import MalformedRequest, UnknownSignal
 from serving.handlers.health import HealthBook
-from serving.transport.call import AwaitedCall
 
 States = health_pb2.HealthCheckResponse
 
@@ -25,10 +24,8 @@ def state(body: bytes) -> Any:
     return States.FromString(body).status
 
 
-async def check(book: HealthBook, service: str = "") -> Any:
-    call = AwaitedCall(0)
-    book.check(call, asking(service))
-    return state(await call.reply)
+def check(book: HealthBook, service: str = "") -> Any:
+    return state(book.check(asking(service)))
 
 
 async def waits(replies: AsyncIterator[bytes]) -> asyncio.Task[bytes]:
@@ -41,24 +38,22 @@ async def waits(replies: AsyncIterator[bytes]) -> asyncio.Task[bytes]:
 
 async def test_a_worker_is_born_not_serving() -> None:
     book = HealthBook()
-    assert await check(book) == States.NOT_SERVING
+    assert check(book) == States.NOT_SERVING
     book.set_serving("", True)
     book.set_serving("large_caps", False)
-    assert [await check(book), await check(book, "large_caps")] == [States.SERVING, States.NOT_SERVING]
+    assert [check(book), check(book, "large_caps")] == [States.SERVING, States.NOT_SERVING]
 
 
 async def test_checking_an_unknown_service_is_an_error_that_names_the_known_ones() -> None:
     book = HealthBook()
     book.set_serving("large_caps", True)
     with pytest.raises(UnknownSignal, match=r"served here \(large_caps\), found 'small_caps'"):
-        await check(book, "small_caps")
+        check(book, "small_caps")
 
 
 async def test_bytes_that_are_no_request_are_refused() -> None:
-    call = AwaitedCall(0)
-    HealthBook().check(call, b"\xff")
     with pytest.raises(MalformedRequest):
-        await call.reply
+        HealthBook().check(b"\xff")
     with pytest.raises(MalformedRequest):
         await anext(HealthBook().watch(b"\xff"))
 
@@ -111,7 +106,7 @@ async def test_after_shutdown_nothing_serves_any_more_and_watching_ends() -> Non
         assert state(await following) == States.NOT_SERVING
         assert [state(each) async for each in replies] == []
         assert [state(each) async for each in unknown] == []
-    assert [await check(book), await check(book, "large_caps")] == [States.NOT_SERVING, States.NOT_SERVING]
+    assert [check(book), check(book, "large_caps")] == [States.NOT_SERVING, States.NOT_SERVING]
 
 
 async def test_a_watcher_that_goes_away_is_forgotten() -> None:

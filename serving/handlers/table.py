@@ -1,0 +1,43 @@
+"""Every method of the data plane, by path: what a worker hands to its transport."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from protos.signalbox.v1 import scorer_pb2
+from serving.errors import ServingError
+from serving.handlers import health
+from serving.handlers.health import HealthBook
+from serving.handlers.scorer import Scorer
+from serving.transport.call import Call
+from serving.transport.methods import Methods, Streaming, Unary
+
+SCORER: str = scorer_pb2.DESCRIPTOR.services_by_name["Scorer"].full_name
+
+
+def data_plane(scorer: Scorer, book: HealthBook) -> Methods:
+    """The methods of a worker that has these handlers."""
+
+    def score(call: Call, body: bytes) -> None:
+        scorer.score(call, body)
+
+    return {
+        f"/{SCORER}/Score": Unary(score),
+        f"/{SCORER}/Subscribe": Streaming(scorer.subscribe),
+        f"/{SCORER}/Describe": answering(scorer, scorer.describe),
+        f"/{health.SERVICE}/Check": answering(scorer, book.check),
+        f"/{health.SERVICE}/Watch": Streaming(book.watch),
+    }
+
+
+def answering(scorer: Scorer, reply: Callable[[bytes], bytes]) -> Unary:
+    """The method whose answer is known at once; what it refuses is counted like any other refusal."""
+
+    def answer(call: Call, body: bytes) -> None:
+        try:
+            call.answer(reply(body))
+        except ServingError as error:
+            scorer.counts.errors[type(error).__name__] += 1
+            call.refuse(error)
+
+    return Unary(answer)
