@@ -18,14 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from protos.signalbox.v1 import scorer_pb2
-from serving.transport.call import AwaitedCall, Call
 from serving.errors import DeadlinePassed, Draining, NoLiveRelease, ServingError, TooManyScores, UnknownSignal
 from serving.feature_table import FeatureTables, Rows
-from serving.recorder import NoRecorder, Recorder
+from serving.handlers.form import Form, Write
+from serving.handlers.plan import Plans
 from serving.handlers.routes import Route
-from serving.runtime.backend import Model
-from serving.runtime.engine import Done, Engine, Job
-from serving.statistics import ScorerCounts
 from serving.handlers.wire import (
     Answer,
     Bytes,
@@ -40,6 +37,11 @@ from serving.handlers.wire import (
     read_question,
     write_answer,
 )
+from serving.recorder import NoRecorder, Recorder
+from serving.runtime.backend import Model
+from serving.runtime.engine import Done, Engine, Job
+from serving.statistics import ScorerCounts
+from serving.transport.call import AwaitedCall, Call
 
 Bools = npt.NDArray[np.bool_]
 
@@ -84,11 +86,14 @@ class Scorer:
         self.recorder: Recorder = recorder or NoRecorder()
         self._monotonic_ns = monotonic_ns
         self._watchers: set[asyncio.Event] = set()
+        self._books: list[Plans[Form]] = []
 
     def swap(self, routes: Mapping[str, Route]) -> None:
         """Serves `routes` from now on; subscribers get what changed."""
         self.routes = MappingProxyType(dict(routes))
         self.counts.swaps += 1
+        for book in self._books:
+            book.drop()
         self._wake()
 
     def rows_changed(self) -> None:
@@ -98,7 +103,46 @@ class Scorer:
     def drain(self) -> None:
         """Takes no more calls; those taken are answered. Subscriptions end."""
         self.draining = True
+        for book in self._books:
+            book.close()
         self._wake()
+
+    def plans(self) -> Plans[Form]:
+        """A book of plans for one method; it is emptied at every swap, and closed when the worker drains."""
+        book: Plans[Form] = Plans()
+        self._books.append(book)
+        return book
+
+    def route(self, signal: str) -> Route:
+        """The route of `signal`, for a request that has just come in. Draining or UnknownSignal when there is none."""
+        self._check_open()
+        return self._route(signal)
+
+    def form(self, route: Route, model: Model, rows: int, write: Write) -> Form:
+        """What inline requests of `rows` rows to `model` have in common (`serving.handlers.plan`)."""
+        return Form(self, route, model, rows, write)
+
+    def take(self, form: Form, call: Call, features: bytes) -> None:
+        """Scores a request's rows, float32 [form.rows, feature], and answers `call` by `form.write`."""
+        self.counts.requests += 1
+        route, model = form.route, form.model
+        if route.halted:
+            refused = np.full(form.rows, RowStatus.REFUSED, np.uint8)
+            nothing = np.full(form.rows, np.nan, np.float32)
+            self._send(call, Answer(route.generation, route.posture, None, nothing, refused, 0.0), form.write)
+            return
+        rows = inline_rows(Question(route.signal, (), features), model)
+
+        def done(outcome: Float32s | ServingError) -> None:
+            if isinstance(outcome, ServingError):
+                self._refuse(call, outcome)
+                return
+            status = _score_status(outcome, model)
+            self.recorder.record(model, None, rows, outcome, status)
+            weight = route.weight_of(model)
+            self._send(call, Answer(route.generation, route.posture, model.digest, outcome, status, weight), form.write)
+
+        self._submit(_Asked(call, Question(route.signal, ()), route, model), rows, done)
 
     def score(self, call: Call, body: bytes) -> Job | None:
         """Answers a `ScoreRequest`. Returns the job while it waits to be run, so that a transport can cancel it."""
@@ -210,13 +254,18 @@ class Scorer:
         )
         self._send(asked.call, answer)
 
-    def _send(self, call: Call, answer: Answer) -> None:
+    def _send(self, call: Call, answer: Answer, write: Write = write_answer) -> None:
         now_ns = self._monotonic_ns()
         if call.deadline_ns <= now_ns:
             self._refuse(call, DeadlinePassed("the deadline passed before the reply could be sent; allow more time"))
             return
+        try:
+            body = write(answer)
+        except ServingError as error:
+            self._refuse(call, error)
+            return
         self.counts.take(answer.status, now_ns - call.began_ns)
-        call.answer(write_answer(answer))
+        call.answer(body)
 
     def _refuse(self, call: Call, error: ServingError) -> None:
         self.counts.errors[type(error).__name__] += 1
