@@ -24,7 +24,7 @@ from typing import cast
 
 from serving.errors import DeadlinePassed, ServingError
 from serving.runtime.engine import NO_DEADLINE_NS
-from serving.transport.grpc.server import Calls, NativeCall, Unfinished
+from serving.transport.grpc.server import Calls, StreamingCall, Unfinished
 from serving.transport.http2.errors import ConnectionFault, ErrorCode
 from serving.transport.http2.limits import Limits
 from serving.transport.listen import BACKLOG, Tls, address_of, bind
@@ -232,7 +232,7 @@ class Peer(asyncio.Protocol):
     def _changed(self, calls: Calls) -> None:
         self._outbox.add(self)
 
-    def _start(self, call: NativeCall, method: Streaming, body: bytes) -> None:
+    def _start(self, call: StreamingCall, method: Streaming, body: bytes) -> None:
         moved = asyncio.Event()
         task = self._server.spawn(self._stream(call, method, body, moved))
         self._streams.add(task)
@@ -245,7 +245,7 @@ class Peer(asyncio.Protocol):
 
         call.wake = wake
 
-    async def _stream(self, call: NativeCall, method: Streaming, body: bytes, moved: asyncio.Event) -> None:
+    async def _stream(self, call: StreamingCall, method: Streaming, body: bytes, moved: asyncio.Event) -> None:
         """Runs a streaming method, as fast as its caller reads: one message waits at most."""
         remaining = None if call.deadline_ns == NO_DEADLINE_NS else (call.deadline_ns - time.monotonic_ns()) / _NS
         try:

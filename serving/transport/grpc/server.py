@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from struct import Struct
-from typing import Any
+from typing import Any, NamedTuple
 
 from serving.errors import DeadlinePassed, MessageTooLarge, Overloaded, ServingError
 from serving.runtime.engine import NO_DEADLINE_NS
@@ -25,9 +25,7 @@ from serving.transport.methods import Methods, Streaming, Unary
 
 LOG = logging.getLogger("signalbox.calls")
 
-# An answer is HEADERS, DATA and trailers; only the stream's number, the sizes and the message differ.
-_ANSWER = Struct(f">5sI{len(ANSWER_BLOCK)}s5sI5s")
-_END = Struct(f">5sI{len(OK_BLOCK)}s")
+# An answer is HEADERS, DATA and trailers; only the stream's number and the message differ.
 _ANSWER_HEAD = frames.frame(frames.HEADERS, frames.END_HEADERS, 0, ANSWER_BLOCK)[:5]
 _END_HEAD = frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 0, OK_BLOCK)[:5]
 _RESERVED = frozenset((b"te", b"content-type", b"grpc-timeout", b"grpc-encoding", b"grpc-accept-encoding"))
@@ -66,49 +64,45 @@ class _Incoming:
 
 
 class NativeCall:
-    """A call that has come in whole: serving.transport.call.Call, and the stream of a streaming method."""
+    """A unary call that has come in whole; see serving.transport.call.Call. Lives as long as the call."""
 
-    __slots__ = ("_calls", "_head", "began_ns", "cancelled", "deadline_ns", "headed", "stream_id", "wake")
+    __slots__ = ("_calls", "_head", "began_ns", "cancelled", "deadline_ns", "stream_id")
 
     def __init__(self, calls: Calls, stream_id: int, head: Head, began_ns: int, timeout_ns: int) -> None:
         self._calls = calls
-        self.stream_id = stream_id
         self._head = head
+        self.stream_id = stream_id
         self.began_ns = began_ns
         self.deadline_ns = began_ns + timeout_ns if timeout_ns else NO_DEADLINE_NS
         self.cancelled = False
-        self.headed = False  # the head of the answer is out
-        self.wake: Callable[[], None] | None = None  # a streaming method's: it may go on, or it is over
 
     def answer(self, body: bytes) -> None:
         """See Call.answer."""
+        if self.cancelled:
+            return
         calls = self._calls
         connection = calls.connection
-        stream_id = self.stream_id
-        if self.cancelled or stream_id not in connection.streams:
-            return
-        size = len(body) + PREFIX_BYTES
         sending = connection.sending
+        pack, size, middle, prefix = _LAYOUTS.get(len(body)) or _layout(len(body))
         if size > sending.window or size > sending.first_window or size > frames.LEAST_MAX_FRAME_BYTES:
             calls.answer_long(self, body)
             return
-        sending.window -= size
+        stream_id = self.stream_id
+        self.cancelled = True  # it is over: nothing can be answered twice
         del connection.streams[stream_id]
+        sending.window -= size
         if sending.used:
             sending.forget(stream_id)
         connection.answered += 1
-        sizes = _SIZES.get(size) or _sizes(size)
-        connection.out += (
-            _ANSWER.pack(_ANSWER_HEAD, stream_id, ANSWER_BLOCK, sizes[0], stream_id, sizes[1]),
-            body,
-            _END.pack(_END_HEAD, stream_id, OK_BLOCK),
+        connection.out.append(
+            pack(_ANSWER_HEAD, stream_id, middle, stream_id, prefix, body, _END_HEAD, stream_id, OK_BLOCK)
         )
         if not calls.marked:
             calls.mark()
 
     def refuse(self, error: ServingError) -> None:
         """See Call.refuse."""
-        self._calls.refuse(self.stream_id, error, headed=self.headed)
+        self._calls.refuse(self.stream_id, error)
 
     def metadata(self) -> Metadata:
         """See Call.metadata."""
@@ -117,6 +111,21 @@ class NativeCall:
             for name, value in self._head.fields
             if name[:1] != b":" and name not in _RESERVED
         )
+
+
+class StreamingCall(NativeCall):
+    """A call of a streaming method. headed: the head of its answer is out. wake: it may go on, or it is over."""
+
+    __slots__ = ("headed", "wake")
+
+    def __init__(self, calls: Calls, stream_id: int, head: Head, began_ns: int, timeout_ns: int) -> None:
+        super().__init__(calls, stream_id, head, began_ns, timeout_ns)
+        self.headed = False
+        self.wake: Callable[[], None] | None = None
+
+    def refuse(self, error: BaseException) -> None:
+        """See Call.refuse."""
+        self._calls.refuse(self.stream_id, error, headed=self.headed)
 
 
 class Calls:
@@ -133,7 +142,7 @@ class Calls:
         unfinished: Unfinished,
         *,
         changed: Callable[[Calls], None],
-        start: Callable[[NativeCall, Streaming, bytes], None],
+        start: Callable[[StreamingCall, Streaming, bytes], None],
     ) -> None:
         self.connection = ServerConnection(self, limits)
         self.marked = False
@@ -161,7 +170,7 @@ class Calls:
             and not flag
             and size == stop - start - PREFIX_BYTES
             and size <= self._limits.message_bytes
-            and opening.content_length in (NO_LENGTH, size + PREFIX_BYTES)
+            and (opening.content_length < 0 or opening.content_length == stop - start)
         ):
             call = NativeCall(self, stream_id, head, connection.now_ns, opening.timeout_ns)
             connection.streams[stream_id] = call
@@ -213,45 +222,43 @@ class Calls:
             self._unfinished.give(stream.size)
         elif isinstance(stream, NativeCall):
             stream.cancelled = True
-            if stream.wake is not None:
+            if isinstance(stream, StreamingCall) and stream.wake is not None:
                 stream.wake()
 
     def sent_whole(self, stream_id: int) -> None:
         """See http2.server.Receiver."""
         call = self.connection.streams.get(stream_id)
-        if isinstance(call, NativeCall) and call.wake is not None:
+        if isinstance(call, StreamingCall) and call.wake is not None:
             call.wake()
             return
         self.connection.close_stream(stream_id)
 
     def answer_long(self, call: NativeCall, body: bytes) -> None:
-        """An answer that the windows, or a frame, do not hold at once."""
-        self.send(call, body, last=True)
+        """The answer of a unary call that the windows, or a frame, do not hold at once."""
+        self.connection.answered += 1
+        self._write_block(call.stream_id, ANSWER_BLOCK, ended=False)
+        self.connection.sending.queue(call.stream_id, PREFIX.pack(0, len(body)) + body, OK_BLOCK)
 
-    def send(self, call: NativeCall, body: bytes, *, last: bool = False) -> None:
-        """One message of an answer; `last`: and the end of the call."""
-        if call.cancelled or call.stream_id not in self.connection.streams:
-            return
+    def send(self, call: StreamingCall, body: bytes) -> None:
+        """One message of a streaming answer."""
+        if not call.cancelled:
+            self._open_answer(call)
+            self.connection.sending.queue(call.stream_id, PREFIX.pack(0, len(body)) + body)
+            self.mark()
+
+    def finish(self, call: StreamingCall) -> None:
+        """Ends a streaming call well."""
+        if not call.cancelled:
+            self._open_answer(call)
+            call.wake = None
+            self.connection.answered += 1
+            self.connection.sending.queue(call.stream_id, b"", OK_BLOCK)
+            self.mark()
+
+    def _open_answer(self, call: StreamingCall) -> None:
         if not call.headed:
             call.headed = True
             self._write_block(call.stream_id, ANSWER_BLOCK, ended=False)
-        if last:
-            self.connection.answered += 1
-        trailers = OK_BLOCK if last else None
-        self.connection.sending.queue(call.stream_id, PREFIX.pack(0, len(body)) + body, trailers)
-        self.mark()
-
-    def finish(self, call: NativeCall) -> None:
-        """Ends a streaming call well."""
-        if call.cancelled or call.stream_id not in self.connection.streams:
-            return
-        call.wake = None
-        block = OK_BLOCK
-        if not call.headed:
-            self._write_block(call.stream_id, ANSWER_BLOCK, ended=False)
-        self.connection.answered += 1
-        self.connection.sending.queue(call.stream_id, b"", block)
-        self.mark()
 
     def refuse(self, stream_id: int, error: BaseException, *, headed: bool = False) -> None:
         """Ends a call with an error."""
@@ -261,6 +268,8 @@ class Calls:
         stream = connection.streams[stream_id]
         if isinstance(stream, _Incoming):
             self._unfinished.give(stream.size)
+        elif isinstance(stream, NativeCall):
+            stream.cancelled = True
         connection.sending.forget(stream_id)
         connection.answered += 1
         self._write_block(stream_id, error_block(error, answered=headed), ended=True)
@@ -312,18 +321,20 @@ class Calls:
         except ServingError as error:
             self.refuse(stream_id, error)
             return
-        call = NativeCall(self, stream_id, incoming.head, incoming.began_ns, opening.timeout_ns)
-        self.connection.streams[stream_id] = call
         try:
-            self._run(call, opening, message)
+            self._run(stream_id, incoming, message)
         except Exception as error:  # noqa: BLE001 - as above
             self._failed(stream_id, error)
 
-    def _run(self, call: NativeCall, opening: Opening, message: bytes) -> None:
+    def _run(self, stream_id: int, incoming: _Incoming, message: bytes) -> None:
+        opening = incoming.opening
+        told = (self, stream_id, incoming.head, incoming.began_ns, opening.timeout_ns)
         if isinstance(opening.method, Unary):
+            call = self.connection.streams[stream_id] = NativeCall(*told)
             opening.method.answer(call, message)
         elif isinstance(opening.method, Streaming):
-            self._start(call, opening.method, message)
+            stream = self.connection.streams[stream_id] = StreamingCall(*told)
+            self._start(stream, opening.method, message)
 
     def _failed(self, stream_id: int, error: Exception) -> None:
         if not isinstance(error, ServingError):
@@ -351,11 +362,24 @@ class Calls:
         self.mark()
 
 
-_SIZES: dict[int, tuple[bytes, bytes]] = {}  # content bytes → (head of its DATA frame, prefix of its message)
+class _Layout(NamedTuple):
+    """An answer's bytes that depend on its message's size alone, and what puts them together."""
+
+    pack: Callable[..., bytes]
+    size: int  # of the content
+    middle: bytes  # the head's block, and the size, type and flags of the DATA frame
+    prefix: bytes  # the message's
 
 
-def _sizes(size: int) -> tuple[bytes, bytes]:
-    """The bytes of an answer that depend on its size alone; at most one entry per size that fits a frame."""
-    made = frames.frame(frames.DATA, 0, 0)[3:5], PREFIX.pack(0, size - PREFIX_BYTES)
-    found = _SIZES[size] = size.to_bytes(3, "big") + made[0], made[1]
-    return found
+_LAYOUTS: dict[int, _Layout] = {}  # bytes of a message → layout: at most one for each size that fits a frame
+_NO_LAYOUT = _Layout(Struct("").pack, frames.LEAST_MAX_FRAME_BYTES + 1, b"", b"")
+
+
+def _layout(message_bytes: int) -> _Layout:
+    size = message_bytes + PREFIX_BYTES
+    if size > frames.LEAST_MAX_FRAME_BYTES:
+        return _NO_LAYOUT
+    middle = ANSWER_BLOCK + frames.frame(frames.DATA, 0, 0, bytes(size))[:5]
+    layout = Struct(f">5sI{len(middle)}sI5s{message_bytes}s5sI{len(OK_BLOCK)}s")
+    _LAYOUTS[message_bytes] = _Layout(layout.pack, size, middle, PREFIX.pack(0, message_bytes))
+    return _LAYOUTS[message_bytes]

@@ -165,7 +165,7 @@ class Connection:
             self.stream_fault(fault)
         if self._block is None:
             self.progress += 1
-        return int(start + size)
+        return start + size
 
     def stream_fault(self, fault: StreamFault) -> None:
         """Resets the stream at fault; a peer that keeps on being at fault passes the rate of resets."""

@@ -65,7 +65,7 @@ class ServerConnection(Connection):
         return stream_id not in self._windows
 
     def promote(self, stream_id: int) -> None:
-        """Has the receiver know of a stream of which only the head has come: something else than its content follows."""
+        """Has the receiver know of a stream of which only a head has come: something else than its content follows."""
         head = self._heads.pop(stream_id)
         self._windows[stream_id] = self.limits.stream_window_bytes
         self._receiver.request_head(stream_id, head, ended=False)
@@ -80,7 +80,7 @@ class ServerConnection(Connection):
         self._heads.pop(stream_id, None)
         return super().forget(stream_id)
 
-    def _take(self, data: bytes) -> None:  # noqa: C901 - the hot path: one frame a round, no call that can be spared
+    def _take(self, data: bytes) -> None:
         at = self._skip_preface(data) if self._preface else 0
         if at < 0:
             return
