@@ -26,6 +26,8 @@
     └── ScorerFailed            the scorer itself cannot start or go on
         ├── WorkerFailed        a worker did not start, died, or did not acknowledge
         ├── ListenRefused       an address or socket cannot be listened on
+        ├── CoreRefused         a core that is not here, or that this process may not use
+        ├── HaltNotKept         a halt is in force, but would not outlive its process: repeat it
         ├── KeyRingRefused      the feature rows' keys are missing, damaged or readable by others
         └── PipeBroken          supervisor and worker lost each other
 
@@ -141,6 +143,14 @@ class WorkerFailed(ScorerFailed):
 
 class ListenRefused(ScorerFailed):
     """An address or socket cannot be listened on."""
+
+
+class CoreRefused(ScorerFailed):
+    """A core that is not here, or that this process may not use."""
+
+
+class HaltNotKept(ScorerFailed):
+    """A halt is in force, but would not outlive its process."""
 
 
 class KeyRingRefused(ScorerFailed):
