@@ -1,6 +1,6 @@
 # Every verb works in .venv, which `set-up` makes from requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help set-up demo test check long bench bench-demo serve protos lock clean
+.PHONY: help set-up set-up-test demo test check long bench bench-demo serve protos lock clean
 
 PYTHON := .venv/bin/python
 HOME_DIR ?= .signalbox
@@ -14,10 +14,13 @@ help: ## this list
 set-up:
 	@.ci/setup
 
+set-up-test:
+	@.ci/setup test
+
 demo: set-up ## real prices to a live score, a fault, a cut and a rollback (about two minutes)
 	@.venv/bin/signalbox demo --home $(HOME_DIR)
 
-test: set-up ## every test (at most 15 minutes on 2 cores)
+test: set-up-test ## every test (at most 15 minutes on 2 cores)
 	@$(PYTHON) -m pytest
 
 check: set-up ## ruff, mypy strict, import-linter, generated protos unchanged
@@ -48,4 +51,4 @@ lock: set-up ## requirements.lock from pyproject.toml: versions and hashes, no r
 
 clean: ## the environment, caches, the demo's home and rings
 	@rm -rf /dev/shm/signalbox-$$(id -u)-*
-	@rm -rf .venv .signalbox .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
+	@rm -rf .venv .venv-kserve .signalbox .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
