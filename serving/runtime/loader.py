@@ -64,4 +64,6 @@ def as_model(digest: str, manifest: Manifest, backend: OnnxBackend) -> Model:
         max_abs_score=float(manifest.limits["max_abs_score"]),
         max_weight=manifest.max_weight,
         allowance=Allowance(float(manifest.limits["max_scores_per_second"])),
+        input=backend.inputs,
+        output=backend.outputs,
     )
