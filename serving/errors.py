@@ -3,11 +3,13 @@
     ServingError
     ├── RequestRefused          the caller asks for something that cannot be answered: correct the request
     │   ├── MalformedRequest    the bytes are no such message
+    │   ├── WrongTensor         a tensor whose name or data type is not the model's
     │   ├── WrongShape          features whose size does not fit the model or the names given
     │   ├── WrongValue          an infinity, a NaN where the model takes none, a negative age
     │   ├── DuplicateInstrument an instrument is named twice
     │   ├── UnknownSignal       no signal of that name is served here
     │   ├── UnknownRelease      that release is not loaded here: live, previous and shadow ones are
+    │   ├── UnknownGeneration   that generation is not the present one: leave it out, or ask for the present one
     │   ├── UnknownMethod       no such method
     │   ├── UnknownEncoding     a compression that is not read here: send it uncompressed
     │   ├── WrongCardinality    not exactly one message in a call that takes one
@@ -20,6 +22,7 @@
     │   └── CallCancelled       the caller went away
     ├── Overloaded              more rows wait than this worker can score in time: back off, then repeat
     │   └── TooManyScores       more scores a second than the release's limits allow: ask less often
+    ├── ScoreRefused            a score that may not leave, where no row can say so: wait, or ask `Score`
     ├── ModelFailed             the model's runtime raised: look at the worker's log, roll back
     ├── GenerationBehind        the ledger does not hold the generation that the caller expects
     ├── PushRefused             no row of the push could be looked at
@@ -53,6 +56,10 @@ class MalformedRequest(RequestRefused):
     """The bytes are no such message."""
 
 
+class WrongTensor(RequestRefused):
+    """A tensor whose name or data type is not the model's."""
+
+
 class WrongShape(RequestRefused):
     """Features whose size does not fit the model or the names given."""
 
@@ -71,6 +78,10 @@ class UnknownSignal(RequestRefused):
 
 class UnknownRelease(RequestRefused):
     """That release is not loaded here."""
+
+
+class UnknownGeneration(RequestRefused):
+    """That generation of the signal is not the present one."""
 
 
 class UnknownMethod(RequestRefused):
@@ -119,6 +130,10 @@ class Overloaded(ServingError):
 
 class TooManyScores(Overloaded):
     """More scores a second than the release's limits allow."""
+
+
+class ScoreRefused(ServingError):
+    """The signal is halted, or a score is not a finite number within its limit, and the reply has no status per row."""
 
 
 class ModelFailed(ServingError):
