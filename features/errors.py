@@ -12,6 +12,12 @@
     ├── DefinitionError    a feature's definition cannot be accepted: impure, malformed, or declared wrongly
     ├── RegistryError      a feature name is unknown, or two definitions claim it
     ├── KernelError        a kernel returned something else than it declared: repair the feature
+    ├── FeedError          Redis, which carries rows between hosts, cannot be used
+    │   ├── FeedAddressError      its URL cannot be used: correct it
+    │   ├── FeedUnreachableError  nothing answers in time, or it takes no rows now: start it, or repeat in a moment
+    │   ├── FeedDeniedError       the user or password is wrong, or the user may not do this: see docs/redis.md
+    │   ├── FeedKeyError          a key of ours holds something else: delete the key, then publish again
+    │   └── FeedAnswerError       an answer that no Redis of version 7 or later gives: look at what listens there
     └── RowError           a feature row cannot be encoded or decoded
         ├── RowTruncatedError  bytes end early: the sender or the transport cut the row
         ├── RowTrailingError   bytes go on after the row's end
@@ -72,6 +78,30 @@ class RegistryError(FeatureError):
 
 class KernelError(FeatureError):
     """A kernel returned something else than it declared."""
+
+
+class FeedError(FeatureError):
+    """Redis, which carries rows between hosts, cannot be used."""
+
+
+class FeedAddressError(FeedError, ValueError):
+    """The URL of a Redis cannot be used."""
+
+
+class FeedUnreachableError(FeedError):
+    """Nothing answers in time, or what answers takes no rows now."""
+
+
+class FeedDeniedError(FeedError):
+    """The user or password is wrong, or the user may not do this."""
+
+
+class FeedKeyError(FeedError):
+    """A key of the feed holds something else than the feed."""
+
+
+class FeedAnswerError(FeedError):
+    """An answer that was not to be expected from a Redis."""
 
 
 class RowError(FeatureError):

@@ -32,6 +32,7 @@ Float32s = npt.NDArray[np.float32]
 
 VERSION = 1
 MAC_BYTES = 32
+SET_ID = slice(2, 34)  # where an encoded row names its feature set; to be believed once the MAC is verified
 _HEAD = struct.Struct(">BB32sH")
 _TIMES = struct.Struct(">qqqqI")
 _INT64 = range(-(2**63), 2**63)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from features.canonical import decimal, identity
+from features.redis_server import RedisServer, parse_url
 
 Environment = Literal["replay", "paper", "prod"]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -127,6 +128,44 @@ class Scorer(Frozen, frozen=True, kw_only=True):
     control: str  # "unix:PATH" or "HOST:PORT"
 
 
+class Redis(Frozen, frozen=True, kw_only=True):
+    """The Redis that carries feature rows between hosts. Paths are relative to the home.
+
+    A password stands in a file of its own, mode 0600, and nowhere else; it is read when a connection is made.
+    """
+
+    url: str  # redis://HOST:PORT/DB, rediss://HOST:PORT/DB (TLS) or unix:///PATH
+    ca_file: str = ""  # PEM of the one authority that Redis' certificate may come from; "" = those the system trusts
+    user: str = ""  # the ACL user that workers read as; "" = Redis' default user
+    password_file: str = ""
+    writer_user: str = ""  # the ACL user that `signalbox publish --redis` writes as; "" = `user`
+    writer_password_file: str = ""  # "" = `password_file`
+
+    def __post_init__(self) -> None:
+        """ValueError for a URL that cannot be used, or a file that would be left unused."""
+        tls = parse_url(self.url).tls
+        if self.ca_file and not tls:
+            raise ValueError(f"expected a rediss:// url beside ca_file, found {self.url!r}; without TLS it has no use")
+        if self.user and not self.password_file:
+            raise ValueError(f"expected a password_file for user {self.user!r}, found none; name one")
+        if self.writer_user and not self.writer_password_file:
+            raise ValueError(f"expected a writer_password_file for {self.writer_user!r}, found none; name one")
+
+    def reader(self, root: Path) -> RedisServer:
+        """Where workers of the home `root` read, and as whom. ConfigError when the password cannot be read."""
+        return self._server(root, self.user, self.password_file)
+
+    def writer(self, root: Path) -> RedisServer:
+        """Where a publisher of the home `root` writes, and as whom. ConfigError as for `reader`."""
+        user, file = self.writer_user or self.user, self.writer_password_file or self.password_file
+        return self._server(root, user, file)
+
+    def _server(self, root: Path, user: str, password_file: str) -> RedisServer:
+        ca_file = str(root / self.ca_file) if self.ca_file else ""
+        password = _read_password(root / password_file) if password_file else ""
+        return RedisServer(self.url, ca_file, user, password)
+
+
 class Config(Frozen, frozen=True, kw_only=True):
     """The whole of `signalbox.toml`."""
 
@@ -136,6 +175,7 @@ class Config(Frozen, frozen=True, kw_only=True):
     gates: dict[Environment, GatePolicy]
     action: ActionPolicy = ActionPolicy()
     scorers: tuple[Scorer, ...] = ()
+    redis: Redis | None = None  # None = feature rows come by Push alone
     tracking_uri: str = ""  # "" = MLflow on SQLite in the home
 
 
@@ -149,6 +189,24 @@ def read_config(path: Path) -> Config:
         return msgspec.toml.decode(text, type=Config)
     except msgspec.DecodeError as error:  # ValidationError is one of these
         raise ConfigError(f"{path}: {error}; see docs/configuration.md for every key") from error
+
+
+def _read_password(path: Path) -> str:
+    """The one line of a password file. ConfigError, which says no word of it, for a file that others may read."""
+    try:
+        mode = path.stat().st_mode & 0o777
+        password = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path}: expected a file with a password, found none that can be read; restore it"
+        ) from error
+    if mode & 0o077:
+        raise ConfigError(
+            f"{path}: expected mode 0600, found {mode:04o}; others may have read it: replace the password"
+        )
+    if not password or "\n" in password:
+        raise ConfigError(f"{path}: expected one line with a password, found another number of lines; correct it")
+    return password
 
 
 def canonical_form(value: Any) -> Any:
