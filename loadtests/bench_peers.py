@@ -12,9 +12,9 @@ The echoes score nothing: they give back the bytes of Signalbox's Score request,
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from loadtests import h2load
@@ -44,6 +44,23 @@ delay, are left off: each makes a model of microseconds slower.
 """
 PEERS = ("triton", "triton-batching", "mlserver")  # they speak the Open Inference Protocol and score
 ECHOES = ("echo-cpp", "echo-go", "echo-aio")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number of a Reading: the end of its row's id, its name, its unit, and its field."""
+
+    suffix: str
+    what: str
+    unit: str
+    field: str
+
+
+RATE = Column("", "requests a second", "1/s", "per_second")
+P50 = Column("", "p50 latency", "µs", "p50_us")
+P99 = Column(".p99", "p99 latency", "µs", "p99_us")
+CPU = Column(".cpu", "server CPU a request", "µs", "cpu_us")
+COLUMNS = {BUSY: (RATE, CPU), ALONE: (P50, P99, CPU)}
 
 
 def main() -> None:
@@ -90,37 +107,20 @@ def prepare(contestants: Sequence[Contestant]) -> None:
 
 def reading_rows(contestant: Contestant, readings: Readings) -> list[Row]:
     """Requests a second, latency alone and CPU of one contestant's probes."""
-    rows = []
-    for probe in contestant.probes:
-        where = f"{probe.name}, {probe.load.words}"
-        fields = _FIELDS[probe.load]
-        rows += [_reading_row(f"peers.{probe.name}{suffix}", f"{where}: {what}", unit, probe.name, field, readings)
-                 for suffix, what, unit, field in fields]  # fmt: skip
-    return rows
+    return [_reading_row(probe, column, readings) for probe in contestant.probes for column in COLUMNS[probe.load]]
 
 
 def ratio_rows(readings: Readings) -> list[Row]:
-    """Signalbox over each of the others, round by round; the value is the median."""
+    """How far Signalbox is ahead of each of the others, round by round; the value is the median. More is better."""
     rows = []
     for name in PEERS:
-        rows.append(_ratio_row(OURS_INFER, name, "64", "per_second", readings))
-        rows.append(_ratio_row(name, OURS_INFER, "1", "p50_us", readings))
-        rows.append(_ratio_row(name, OURS_INFER, "64", "cpu_us", readings))
+        rows.append(_ratio_row(f"{OURS_INFER}.64", f"{name}.64", RATE, readings))
+        rows.append(_ratio_row(f"{name}.1", f"{OURS_INFER}.1", P50, readings))
+        rows.append(_ratio_row(f"{name}.64", f"{OURS_INFER}.64", CPU, readings))
     for name in (*ECHOES, "grpcio-score"):
-        rows.append(_ratio_row(OURS_SCORE, name, "64", "per_second", readings))
-        rows.append(_ratio_row(name, OURS_SCORE, "64", "cpu_us", readings))
+        rows.append(_ratio_row(f"{OURS_SCORE}.64", f"{name}.64", RATE, readings))
+        rows.append(_ratio_row(f"{name}.64", f"{OURS_SCORE}.64", CPU, readings))
     return rows
-
-
-_FIELDS = {
-    BUSY: (("", "requests", "1/s", "per_second"), (".cpu", "server CPU a request", "µs", "cpu_us")),
-    ALONE: (
-        ("", "p50", "µs", "p50_us"),
-        (".p99", "p99", "µs", "p99_us"),
-        (".cpu", "server CPU a request", "µs", "cpu_us"),
-    ),
-}
-_NOUNS = {"per_second": "requests/s", "p50_us": "p50 latency", "cpu_us": "server CPU a request"}
 
 
 def _contestant(name: str, launch: Callable[[], Launch], question: Question) -> Contestant:
@@ -136,23 +136,25 @@ def _probes(name: str, question: Question) -> tuple[Probe, Probe]:
     return Probe(f"{name}.64", question, BUSY), Probe(f"{name}.1", question, ALONE)
 
 
-def _reading_row(row_id: str, what: str, unit: str, probe: str, field: str, readings: Readings) -> Row:
+def _reading_row(probe: Probe, column: Column, readings: Readings) -> Row:
+    row_id = f"peers.{probe.name}{column.suffix}"
+    what = f"{probe.name.rpartition('.')[0]}: {column.what}, {probe.load.words}"
     try:
-        values = readings.all(probe, field)
+        values = readings.all(probe.name, column.field)
     except NoReading as error:
-        return Row(row_id, f"{what}; not measured: {_line(error)}", 0.0, unit, REPORTED, False)
-    return Row(row_id, f"{what} ({_spread(values)})", statistics.median(values), unit, REPORTED, True)
+        return Row(row_id, f"{what}; not measured: {_line(error)}", 0.0, column.unit, REPORTED, False)
+    return Row(row_id, f"{what} ({_spread(values)})", statistics.median(values), column.unit, REPORTED, True)
 
 
-def _ratio_row(mine: str, theirs: str, load: str, field: str, readings: Readings) -> Row:
-    row_id = f"ratio.{mine}.{theirs}.{load}.{field.removesuffix('_us')}"
-    what = f"{_NOUNS[field]} of {mine} over {theirs}, {load} in flight"
+def _ratio_row(above: str, below: str, column: Column, readings: Readings) -> Row:
+    row_id = f"ratio.{above}.{below}{column.suffix}"
+    what = f"{column.what}: {above} over {below}"
     try:
-        ratios = readings.ratios(f"{mine}.{load}", f"{theirs}.{load}", field)
+        ratios = readings.ratios(above, below, column.field)
     except NoReading as error:
         return Row(row_id, f"{what}; not measured: {_line(error)}", 0.0, "×", AHEAD, False)
     value = statistics.median(ratios)
-    return Row(row_id, f"{what} ({_spread(ratios)})", value, "×", AHEAD, math.isfinite(value) and value > 1)
+    return Row(row_id, f"{what} ({_spread(ratios)})", value, "×", AHEAD, value > 1)
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -174,7 +176,7 @@ def _how(asked: argparse.Namespace, readings: Readings) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench_peers", description="Signalbox beside other servers.")
-    parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (at least 3 for figures to quote)")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (at least 3 for figures to quote)")
     parser.add_argument("--seconds", type=float, default=2.5, help="of one reading, beside its warm-up")
     parser.add_argument("--model", choices=[name for name in SHAPES if "_" not in name], default="m100")
     parser.add_argument("--client", choices=CLIENTS, default="repeated")

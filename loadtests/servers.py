@@ -28,6 +28,7 @@ HOST = "127.0.0.1"
 _PATIENCE_SECONDS = 90.0
 _GRACE_SECONDS = 20.0
 _RETRY_SECONDS = 0.05
+_QUOTED_LINES = 15
 
 
 class ServerFailed(Exception):
@@ -89,9 +90,10 @@ class Server:
             raise self.failed(f"expected a right answer to {question.path}, found {_words(error)}") from error
 
     def failed(self, words: str) -> ServerFailed:
-        """An error that quotes the end of the log."""
-        tail = self.log.read_text(errors="replace").splitlines()[-15:]
-        return ServerFailed("\n  ".join([f"{self.launch.name}: {words}; the end of {self.log}:", *tail]))
+        """An error that quotes the end of the log; its first line stands by itself."""
+        tail = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()][-_QUOTED_LINES:]
+        last = tail[-1].strip() if tail else "nothing"
+        return ServerFailed("\n  ".join([f"{self.launch.name}: {words}; its log ends with: {last}", *tail]))
 
 
 @contextmanager
