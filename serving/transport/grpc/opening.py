@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from serving.errors import MalformedRequest, ServingError, UnknownEncoding, UnknownMethod
+from serving.transport.call import Call
+from serving.transport.grpc.message import PREFIX_BYTES
 from serving.transport.http2.hpack import Head
 from serving.transport.http2.server import request_fault
 from serving.transport.methods import Method, Methods, Unary
@@ -29,22 +32,42 @@ class HttpAnswer:
 class Opening:
     """A head's meaning. method: None where the call is refused.
 
-    simple: a unary call of uncompressed messages without a fault: what the fast path takes. timeout_ns: 0 for none.
+    timeout_ns: 0 for none.
     content_length: NO_LENGTH where none was stated. fault: why it is no HTTP request, or "". http: what it gets where
-    it is no gRPC. refusal: why the call is refused.
+    it is no gRPC. refusal: why the call is refused. answer: of a unary method. usual_bytes, usual_prefix: the size of a
+    unary request's content, and its first bytes, that were found good before: what looks like that need not be checked.
     """
 
-    __slots__ = ("content_length", "fault", "gzip", "http", "method", "refusal", "simple", "timeout_ns")
+    __slots__ = (
+        "answer",
+        "content_length",
+        "fault",
+        "gzip",
+        "http",
+        "method",
+        "refusal",
+        "timeout_ns",
+        "usual_bytes",
+        "usual_prefix",
+    )
 
     def __init__(self) -> None:
         self.method: Method | None = None
-        self.simple = False
+        self.answer: Callable[[Call, bytes], None] | None = None
+        self.usual_bytes = -1
+        self.usual_prefix = b""
         self.timeout_ns = 0
         self.content_length = NO_LENGTH
         self.gzip = False
         self.fault = ""
         self.http: HttpAnswer | None = None
         self.refusal: ServingError | None = None
+
+    def expect_again(self, content: bytes) -> None:
+        """Remembers that `content`, one uncompressed message, was good: so is whatever has its size and prefix."""
+        if self.answer is not None:
+            self.usual_bytes = len(content)
+            self.usual_prefix = content[:PREFIX_BYTES]
 
 
 def opening_of(head: Head, methods: Methods) -> Opening:
@@ -71,7 +94,7 @@ def opening_of(head: Head, methods: Methods) -> Opening:
         opening.refusal = error
         return opening
     opening.method = method
-    opening.simple = isinstance(method, Unary) and not opening.gzip
+    opening.answer = method.answer if isinstance(method, Unary) else None
     return opening
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any
 
 from serving.errors import DeadlinePassed, MessageTooLarge, Overloaded, ServingError
 from serving.runtime.engine import NO_DEADLINE_NS
@@ -68,12 +68,12 @@ class NativeCall:
 
     __slots__ = ("_calls", "_head", "began_ns", "cancelled", "deadline_ns", "stream_id")
 
-    def __init__(self, calls: Calls, stream_id: int, head: Head, began_ns: int, timeout_ns: int) -> None:
+    def __init__(self, calls: Calls, stream_id: int, head: Head, began_ns: int, deadline_ns: int) -> None:
         self._calls = calls
         self._head = head
         self.stream_id = stream_id
         self.began_ns = began_ns
-        self.deadline_ns = began_ns + timeout_ns if timeout_ns else NO_DEADLINE_NS
+        self.deadline_ns = deadline_ns
         self.cancelled = False
 
     def answer(self, body: bytes) -> None:
@@ -81,21 +81,23 @@ class NativeCall:
         if self.cancelled:
             return
         calls = self._calls
-        connection = calls.connection
-        sending = connection.sending
-        pack, size, middle, prefix = _LAYOUTS.get(len(body)) or _layout(len(body))
-        if size > sending.window or size > sending.first_window or size > frames.LEAST_MAX_FRAME_BYTES:
+        layout = _LAYOUTS.get(len(body)) or _layout(len(body))
+        sending = calls.sending
+        size = layout.size
+        if size > sending.window or size > sending.small:
             calls.answer_long(self, body)
             return
-        stream_id = self.stream_id
-        self.cancelled = True  # it is over: nothing can be answered twice
-        del connection.streams[stream_id]
         sending.window -= size
+        self.cancelled = True  # it is over: nothing is answered twice
+        stream_id = self.stream_id
+        del calls.streams[stream_id]
         if sending.used:
             sending.forget(stream_id)
-        connection.answered += 1
-        connection.out.append(
-            pack(_ANSWER_HEAD, stream_id, middle, stream_id, prefix, body, _END_HEAD, stream_id, OK_BLOCK)
+        calls.connection.answered += 1
+        calls.out.append(
+            layout.pack(
+                _ANSWER_HEAD, stream_id, layout.middle, stream_id, layout.prefix, body, _END_HEAD, stream_id, OK_BLOCK
+            )
         )
         if not calls.marked:
             calls.mark()
@@ -118,8 +120,8 @@ class StreamingCall(NativeCall):
 
     __slots__ = ("headed", "wake")
 
-    def __init__(self, calls: Calls, stream_id: int, head: Head, began_ns: int, timeout_ns: int) -> None:
-        super().__init__(calls, stream_id, head, began_ns, timeout_ns)
+    def __init__(self, calls: Calls, stream_id: int, head: Head, began_ns: int, deadline_ns: int) -> None:
+        super().__init__(calls, stream_id, head, began_ns, deadline_ns)
         self.headed = False
         self.wake: Callable[[], None] | None = None
 
@@ -144,8 +146,9 @@ class Calls:
         changed: Callable[[Calls], None],
         start: Callable[[StreamingCall, Streaming, bytes], None],
     ) -> None:
-        self.connection = ServerConnection(self, limits)
+        self.connection = connection = ServerConnection(self, limits)
         self.marked = False
+        self.streams, self.out, self.sending = connection.streams, connection.out, connection.sending
         self._methods = methods
         self._limits = limits
         self._unfinished = unfinished
@@ -161,21 +164,13 @@ class Calls:
     def whole_request(self, stream_id: int, head: Head, data: bytes, start: int, stop: int) -> None:
         """See http2.server.Receiver: the hot path."""
         opening = head.meaning
-        if opening is None:
-            opening = head.meaning = opening_of(head, self._methods)
-        connection = self.connection
-        flag, size = PREFIX.unpack_from(data, start) if stop - start >= PREFIX_BYTES else (1, 0)
-        if (
-            opening.simple
-            and not flag
-            and size == stop - start - PREFIX_BYTES
-            and size <= self._limits.message_bytes
-            and (opening.content_length < 0 or opening.content_length == stop - start)
-        ):
-            call = NativeCall(self, stream_id, head, connection.now_ns, opening.timeout_ns)
-            connection.streams[stream_id] = call
+        if opening is not None and stop - start == opening.usual_bytes and data.startswith(opening.usual_prefix, start):
+            began_ns = self.connection.now_ns
+            timeout_ns = opening.timeout_ns
+            call = NativeCall(self, stream_id, head, began_ns, began_ns + timeout_ns if timeout_ns else NO_DEADLINE_NS)
+            self.streams[stream_id] = call
             try:
-                opening.method.answer(call, data[start + PREFIX_BYTES : stop])
+                opening.answer(call, data[start + 5 : stop])
             except Exception as error:  # noqa: BLE001 - a defect of ours ends its own call, not the connection
                 self._failed(stream_id, error)
             return
@@ -321,6 +316,8 @@ class Calls:
         except ServingError as error:
             self.refuse(stream_id, error)
             return
+        if not opening.gzip:
+            opening.expect_again(content)
         try:
             self._run(stream_id, incoming, message)
         except Exception as error:  # noqa: BLE001 - as above
@@ -328,7 +325,9 @@ class Calls:
 
     def _run(self, stream_id: int, incoming: _Incoming, message: bytes) -> None:
         opening = incoming.opening
-        told = (self, stream_id, incoming.head, incoming.began_ns, opening.timeout_ns)
+        began_ns = incoming.began_ns
+        deadline_ns = began_ns + opening.timeout_ns if opening.timeout_ns else NO_DEADLINE_NS
+        told = (self, stream_id, incoming.head, began_ns, deadline_ns)
         if isinstance(opening.method, Unary):
             call = self.connection.streams[stream_id] = NativeCall(*told)
             opening.method.answer(call, message)
@@ -362,13 +361,20 @@ class Calls:
         self.mark()
 
 
-class _Layout(NamedTuple):
-    """An answer's bytes that depend on its message's size alone, and what puts them together."""
+class _Layout:
+    """An answer's bytes that depend on its message's size alone, and what puts them together.
 
-    pack: Callable[..., bytes]
-    size: int  # of the content
-    middle: bytes  # the head's block, and the size, type and flags of the DATA frame
-    prefix: bytes  # the message's
+    size: of the content. middle: the head's block, and the size, type and flags of the DATA frame. prefix: the
+    message's.
+    """
+
+    __slots__ = ("middle", "pack", "prefix", "size")
+
+    def __init__(self, pack: Callable[..., bytes], size: int, middle: bytes, prefix: bytes) -> None:
+        self.pack = pack
+        self.size = size
+        self.middle = middle
+        self.prefix = prefix
 
 
 _LAYOUTS: dict[int, _Layout] = {}  # bytes of a message → layout: at most one for each size that fits a frame

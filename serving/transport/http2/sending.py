@@ -24,14 +24,15 @@ class Sending:
     """The sending half of a connection. Frames go to the list `out`, in order.
 
     whole: called with a stream when all that was queued of it has left. window: what the connection may still send.
-    first_window: what a stream may send that has sent nothing yet, at least. unsent: bytes that wait for a window.
-    used: stream → content sent, less the increments of its window.
+    first_window: what a stream may send that has sent nothing yet, at least; small: how much of that in one frame.
+    unsent: bytes that wait for a window. used: stream → content sent, less the increments of its window.
     """
 
     def __init__(self, out: list[bytes], whole: Callable[[int], None]) -> None:
         self.window = frames.FIRST_WINDOW
         self.first_window = frames.FIRST_WINDOW
         self.max_frame_bytes = frames.LEAST_MAX_FRAME_BYTES
+        self.small = min(frames.FIRST_WINDOW, frames.LEAST_MAX_FRAME_BYTES)
         self.unsent = 0
         self.used: dict[int, int] = {}
         self._out = out
@@ -48,6 +49,11 @@ class Sending:
             self.unsent += len(content)
         queue.trailers = trailers
         self._pump(stream_id, queue)
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether no stream has anything here: nothing queued, nothing sent in part."""
+        return not self.used and not self._queues
 
     def waits(self, stream_id: int) -> bool:
         """Whether something of `stream_id` waits for a window."""
@@ -68,6 +74,7 @@ class Sending:
                 ErrorCode.FLOW_CONTROL_ERROR, f"SETTINGS_INITIAL_WINDOW_SIZE: {size} makes a stream's window too large"
             )
         self.first_window = size
+        self.small = min(size, frames.LEAST_MAX_FRAME_BYTES)
 
     def widen(self, increment: int) -> None:
         """WINDOW_UPDATE of the connection."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from struct import Struct
 from typing import Any, Protocol
 
 from serving.transport.http2 import frames
@@ -13,6 +16,21 @@ from serving.transport.http2.limits import Limits
 
 _PREFACE_BYTES = len(frames.PREFACE)
 _TOO_LONG = (frames.LEAST_MAX_FRAME_BYTES + 1) << 8  # a frame's first word, from where on it is longer than we take
+
+
+_MAX_STREAM = frames.MAX_WINDOW  # stream numbers have 31 bits, too
+
+
+@lru_cache(maxsize=1024)
+def _head_layout(size: int) -> Callable[[memoryview], Iterator[tuple[bytes, int, bytes]]]:
+    """Reads frames of `size` bytes, one behind the other: length, type and flags; stream; content."""
+    return Struct(f">5sI{size - 9}s").iter_unpack
+
+
+@lru_cache(maxsize=1024)
+def _content_layout(size: int) -> Callable[[memoryview], Iterator[tuple[bytes, int]]]:
+    """The same without the content, which is left where it lies."""
+    return Struct(f">5sI{size - 9}x").iter_unpack
 
 
 class Receiver(Protocol):
@@ -87,45 +105,79 @@ class ServerConnection(Connection):
         end = len(data)
         unpack = frames.HEAD.unpack_from
         heads, known, streams = self._heads, self.decoder.known, self.streams
-        whole_request = self._receiver.whole_request
         room = self.limits.concurrent_streams
+        whole_request = self._receiver.whole_request
         # The usual request is two frames: HEADERS with a block that is known by its bytes, and all of the content in
-        # one DATA frame that ends the stream. Clients send the heads of several requests first, then their content.
-        # Whatever is not exactly that goes the long way, through `_frame`.
+        # one DATA frame that ends the stream. Whatever is not exactly that goes the long way, through `_frame`.
         while at + 9 <= end:
             word, flags, stream_id = unpack(data, at)
-            start = at + 9
-            stop = start + (word >> 8)
+            stop = at + 9 + (word >> 8)
             if stop > end or word >= _TOO_LONG:
                 self._frame(data, at, end)  # raises for one that is too long
                 break
+            following = at
             if flags == 1 and not word & 0xFF:  # DATA, END_STREAM
-                head = heads.pop(stream_id, None)
-                if head is not None:
-                    self._credit += stop - start
-                    whole_request(stream_id, head, data, start, stop)
-                    at = stop
-                    continue
+                if stream_id in heads and self._block is None:
+                    if stop + 9 <= end and not data[stop + 3]:  # more DATA behind it
+                        following = self._take_contents(data, at, stop, end)
+                    else:
+                        self._credit += stop - at
+                        whole_request(stream_id, heads.pop(stream_id), data, at + 9, stop)
+                        following = stop
             elif flags == 4 and word & 0xFF == 1:  # HEADERS, END_HEADERS
-                head = known.get(data[start:stop])
-                if (
-                    head is not None
-                    and stream_id > self.last_stream
-                    and stream_id & 1
-                    and len(streams) + len(heads) < room
-                    and self._block is None
-                    and not self.final
-                ):
-                    self.last_stream = stream_id
-                    heads[stream_id] = head
-                    at = stop
-                    continue
-            following = self._frame(data, at, end)
-            if following < 0:
-                break
+                head = known.get(data[at + 9 : stop])
+                if head is not None and self._block is None and not self.final:
+                    if stop + 9 <= end and data[stop + 3] == 1:  # more HEADERS behind it
+                        following = self._take_heads(data, at, stop, end, head)
+                    elif (
+                        self.last_stream < stream_id <= _MAX_STREAM
+                        and stream_id & 1
+                        and len(streams) + len(heads) < room
+                    ):
+                        heads[stream_id] = head
+                        self.last_stream = stream_id
+                        following = stop
+            if following == at:
+                following = self._frame(data, at, end)
             at = following
         self._rest = data[at:] if at < end else b""
         self._give_credit()
+
+    def _take_heads(self, data: bytes, at: int, stop: int, end: int, head: Head) -> int:
+        """Opens the streams of a train of HEADERS frames that repeat one known block; returns where it ends.
+
+        A client with many calls in flight sends their heads one behind the other (nghttp2) or each before its content
+        (gRPC's C core). A train is read by one struct, frame for frame the same checks.
+        """
+        heads = self._heads
+        last = self.last_stream
+        room = self.limits.concurrent_streams - len(self.streams) - len(heads)
+        size = stop - at
+        first, block = data[at : at + 5], data[at + 9 : stop]
+        for begin, stream_id, rest in _head_layout(size)(memoryview(data)[at : at + (end - at) // size * size]):
+            if begin != first or rest != block or not last < stream_id <= _MAX_STREAM or not stream_id & 1 or not room:
+                break
+            heads[stream_id] = head
+            last = stream_id
+            room -= 1
+            at += size
+        self.last_stream = last
+        return at
+
+    def _take_contents(self, data: bytes, at: int, stop: int, end: int) -> int:
+        """Hands over the requests of a train of DATA frames of one size, each all of its stream; returns its end."""
+        whole_request = self._receiver.whole_request
+        heads = self._heads
+        size = stop - at
+        start = at
+        first = data[at : at + 5]
+        for begin, stream_id in _content_layout(size)(memoryview(data)[at : at + (end - at) // size * size]):
+            if begin != first or stream_id not in heads:
+                break
+            whole_request(stream_id, heads.pop(stream_id), data, at + 9, at + size)
+            at += size
+        self._credit += at - start
+        return at
 
     def _skip_preface(self, data: bytes) -> int:
         """Where frames begin, or −1 while the preface has not come in whole (section 3.4)."""
