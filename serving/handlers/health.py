@@ -34,6 +34,10 @@ class HealthBook:
         """How many calls watch now."""
         return len(self._watchers)
 
+    def serving(self, service: str) -> bool:
+        """Whether `service` is SERVING."""
+        return bool(self._states.get(service) == SERVING)
+
     def set_serving(self, service: str, serving: bool) -> None:
         """What is said of `service` from now on. Without effect after `shutdown`."""
         state = SERVING if serving else NOT_SERVING

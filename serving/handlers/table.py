@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from protos.signalbox.v1 import scorer_pb2
 from serving.errors import ServingError
-from serving.handlers import health
+from serving.handlers import health, inference
 from serving.handlers.health import HealthBook
+from serving.handlers.inference import Inference
 from serving.handlers.scorer import Scorer
 from serving.transport.call import Call
 from serving.transport.methods import Methods, Streaming, Unary
@@ -18,6 +19,8 @@ SCORER: str = scorer_pb2.DESCRIPTOR.services_by_name["Scorer"].full_name
 def data_plane(scorer: Scorer, book: HealthBook) -> Methods:
     """The methods of a worker that has these handlers."""
 
+    models = Inference(scorer, book)
+
     def score(call: Call, body: bytes) -> None:
         scorer.score(call, body)
 
@@ -25,6 +28,13 @@ def data_plane(scorer: Scorer, book: HealthBook) -> Methods:
         f"/{SCORER}/Score": Unary(score),
         f"/{SCORER}/Subscribe": Streaming(scorer.subscribe),
         f"/{SCORER}/Describe": answering(scorer, scorer.describe),
+        f"/{inference.SERVICE}/ModelInfer": Unary(models.infer),
+        f"/{inference.SERVICE}/ServerLive": answering(scorer, models.server_live),
+        f"/{inference.SERVICE}/ServerReady": answering(scorer, models.server_ready),
+        f"/{inference.SERVICE}/ModelReady": answering(scorer, models.model_ready),
+        f"/{inference.SERVICE}/ServerMetadata": answering(scorer, models.server_metadata),
+        f"/{inference.SERVICE}/ModelMetadata": answering(scorer, models.model_metadata),
+        f"/{inference.SERVICE}/ModelConfig": answering(scorer, models.model_config),
         f"/{health.SERVICE}/Check": answering(scorer, book.check),
         f"/{health.SERVICE}/Watch": Streaming(book.watch),
     }
