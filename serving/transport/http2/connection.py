@@ -23,6 +23,7 @@ from serving.transport.http2.sending import Sending
 
 _REMEMBERED = 1024  # streams that were reset lately, whose late frames are to be ignored
 _FINAL_PING = b"\0goaway\0"
+_MOST_SETTINGS_BYTES = 32 * 6  # each may move the windows of all streams; nghttp2 takes no more either
 
 
 class Connection:
@@ -168,7 +169,12 @@ class Connection:
         return start + size
 
     def stream_fault(self, fault: StreamFault) -> None:
-        """Resets the stream at fault; a peer that keeps on being at fault passes the rate of resets."""
+        """Resets the stream at fault; a peer that keeps on being at fault passes the rate of resets.
+
+        A stream that is idle cannot be reset (section 6.4): its fault is the connection's.
+        """
+        if self._is_idle(fault.stream_id):
+            raise ConnectionFault(fault.code, str(fault))
         stream = self.streams.get(fault.stream_id)
         self.reset(fault.stream_id, fault.code)
         if stream is not None:
@@ -291,6 +297,9 @@ class Connection:
             return
         if len(payload) % 6:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"SETTINGS: expected 6 bytes each, found {len(payload)}")
+        if len(payload) > _MOST_SETTINGS_BYTES:
+            words = f"SETTINGS: expected at most {_MOST_SETTINGS_BYTES} bytes, found {len(payload)}"
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, words, limit="settings")
         for key, value in frames.read_settings(payload):
             self._apply(key, value)
         self.greeted = True

@@ -69,6 +69,7 @@ class ServerConnection(Connection):
         self._receiver = receiver
         self._preface = frames.PREFACE
         self._heads: dict[int, Head] = {}  # streams of which a known head has come, and nothing else yet
+        self._last_refused = 0  # the highest stream that came after our last GOAWAY
         self.greet({Setting.MAX_CONCURRENT_STREAMS: limits.concurrent_streams})
 
     def close_stream(self, stream_id: int) -> None:
@@ -98,7 +99,7 @@ class ServerConnection(Connection):
         self._heads.pop(stream_id, None)
         return super().forget(stream_id)
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: bytes) -> None:  # noqa: C901 - the hot path: a call a frame would cost more than the frame
         at = self._skip_preface(data) if self._preface else 0
         if at < 0:
             return
@@ -121,7 +122,7 @@ class ServerConnection(Connection):
                     if stop + 9 <= end and not data[stop + 3]:  # more DATA behind it
                         following = self._take_contents(data, at, stop, end)
                     else:
-                        self._credit += stop - at
+                        self._credit += stop - at - 9
                         whole_request(stream_id, heads.pop(stream_id), data, at + 9, stop)
                         following = stop
             elif flags == 4 and word & 0xFF == 1:  # HEADERS, END_HEADERS
@@ -169,14 +170,14 @@ class ServerConnection(Connection):
         whole_request = self._receiver.whole_request
         heads = self._heads
         size = stop - at
-        start = at
+        before = at
         first = data[at : at + 5]
         for begin, stream_id in _content_layout(size)(memoryview(data)[at : at + (end - at) // size * size]):
             if begin != first or stream_id not in heads:
                 break
             whole_request(stream_id, heads.pop(stream_id), data, at + 9, at + size)
             at += size
-        self._credit += at - start
+        self._credit += (at - before) // size * (size - 9)
         return at
 
     def _skip_preface(self, data: bytes) -> int:
@@ -195,7 +196,7 @@ class ServerConnection(Connection):
         super()._handle(kind, flags, stream_id, payload)
 
     def _is_idle(self, stream_id: int) -> bool:
-        return stream_id > self.last_stream or not stream_id & 1
+        return stream_id > max(self.last_stream, self._last_refused) or not stream_id & 1
 
     def _block_done(self, stream_id: int, block: bytes, *, ended: bool) -> None:
         try:
@@ -206,19 +207,21 @@ class ServerConnection(Connection):
             self._trailers(stream_id, head, ended=ended)
         elif not stream_id & 1:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"HEADERS: expected an odd stream, found {stream_id}")
-        elif stream_id > self.last_stream:
+        elif self._is_idle(stream_id):
             self._open(stream_id, head, ended=ended)
+        elif stream_id in self.streams:
+            raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED, "HEADERS: expected none after END_STREAM, found more")
         elif stream_id not in self._reset:
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, f"HEADERS: expected a new stream, found {stream_id} closed")
 
     def _open(self, stream_id: int, head: Head | None, *, ended: bool) -> None:
         if self.final:  # it came after our GOAWAY: it was not processed, and the client knows (section 6.8)
+            self._last_refused = stream_id
             self._refuse(stream_id)
             return
         self.last_stream = stream_id
         if len(self.streams) + len(self._heads) >= self.limits.concurrent_streams:
             self._refuse(stream_id)
-            self.guard.spend("refused_streams", self.now_ns, self.answered)
             return
         if not ended:
             self._windows[stream_id] = self.limits.stream_window_bytes
@@ -229,6 +232,7 @@ class ServerConnection(Connection):
 
     def _refuse(self, stream_id: int) -> None:
         self.reset(stream_id, ErrorCode.REFUSED_STREAM)
+        self.guard.spend("refused_streams", self.now_ns, self.answered)
 
     def _trailers(self, stream_id: int, head: Head | None, *, ended: bool) -> None:
         if head is None or head.fault or not ended or any(name[:1] == b":" for name, _ in head.fields):

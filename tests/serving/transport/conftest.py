@@ -1,0 +1,137 @@
+"""A server without a socket, and one with: both serve the same few methods."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import pytest
+import uvloop
+
+from loadtests.wire import PREFACE, Answer, Reading, Requests
+from serving.errors import WrongValue
+from serving.transport.call import Call
+from serving.transport.grpc.server import Calls, NativeCall, Unfinished
+from serving.transport.http2.limits import Limits
+from serving.transport.methods import Method, Streaming, Unary
+
+
+class Served:
+    """What the test's methods were asked, and the calls that they have not answered yet."""
+
+    def __init__(self) -> None:
+        self.held: list[tuple[Call, bytes]] = []
+        self.messages: list[bytes] = []
+        self.methods: dict[str, Method] = {
+            "/t/Echo": Unary(self._echo),
+            "/t/Hold": Unary(self._hold),
+            "/t/Bytes": Unary(self._bytes),
+            "/t/Refuse": Unary(self._refuse),
+            "/t/Fail": Unary(self._fail),
+            "/t/Count": Streaming(self._count),
+        }
+
+    def _echo(self, call: Call, body: bytes) -> None:
+        self.messages.append(body)
+        call.answer(body)
+
+    def _hold(self, call: Call, body: bytes) -> None:
+        self.held.append((call, body))
+
+    def _bytes(self, call: Call, body: bytes) -> None:
+        call.answer(bytes(int(body)))
+
+    def _refuse(self, call: Call, body: bytes) -> None:
+        call.refuse(WrongValue("é: 100 % wrong\n"))
+
+    def _fail(self, call: Call, body: bytes) -> None:
+        raise ZeroDivisionError("a secret")
+
+    async def _count(self, body: bytes) -> AsyncGenerator[bytes, None]:
+        for number in range(int(body or b"3")):
+            yield b"%d" % number
+
+
+class InMemory:
+    """One connection of a server without a socket: `send` bytes, look at `reading`."""
+
+    def __init__(self, served: Served, limits: Limits | None = None) -> None:
+        limits = limits or Limits()
+        self.unfinished = Unfinished(limits.unfinished_bytes)
+        self.started: list[tuple[NativeCall, Streaming, bytes]] = []
+        self.changes = 0
+        self.calls = Calls(
+            served.methods,
+            limits,
+            self.unfinished,
+            changed=self._changed,
+            start=lambda *call: self.started.append(call),
+        )
+        self.connection = self.calls.connection
+        self.requests = Requests()
+        self.reading = Reading()
+        self.sent = b""
+
+    def greet(self, first: bytes = PREFACE) -> InMemory:
+        """Sends the preface and SETTINGS, and forgets what the server greets with."""
+        self.send(first)
+        self.reading = Reading()
+        return self
+
+    def send(self, wire: bytes, *, size: int = 0) -> InMemory:
+        """Has the server receive `wire`, at once or `size` bytes at a time."""
+        step = size or len(wire) or 1
+        for at in range(0, len(wire), step):
+            self.connection.receive(wire[at : at + step])
+        self.flush()
+        return self
+
+    def flush(self) -> bytes:
+        """Reads what the server has said since."""
+        self.calls.marked = False
+        wire = b"".join(self.connection.out)
+        self.connection.out.clear()
+        self.sent += wire
+        self.reading.take(wire)
+        return wire
+
+    def call(self, path: str, message: bytes = b"", *more: tuple[bytes, bytes]) -> Answer:
+        """A whole call."""
+        stream_id = self.requests.next_stream
+        self.send(self.requests.call(path, message, *more))
+        return self.reading.answers[stream_id]
+
+    @property
+    def code(self) -> int:
+        """The code that the connection ended with, or −1."""
+        return -1 if self.reading.goaway is None else self.reading.goaway[1]
+
+    def _changed(self, calls: Calls) -> None:
+        self.changes += 1
+
+
+@pytest.fixture(scope="session")
+def event_loop_policy() -> Any:
+    """The loop that the scorer runs on."""
+    return uvloop.EventLoopPolicy()
+
+
+@pytest.fixture
+def served() -> Served:
+    return Served()
+
+
+@pytest.fixture
+def peer(served: Served) -> InMemory:
+    """A connection that has been greeted."""
+    return InMemory(served).greet()
+
+
+@pytest.fixture
+def connect(served: Served) -> Callable[..., InMemory]:
+    """Makes greeted connections with limits of their own: `connect(concurrent_streams=2)`."""
+
+    def make(*, first: bytes = PREFACE, **limits: Any) -> InMemory:
+        return InMemory(served, Limits(**limits)).greet(first)
+
+    return make
