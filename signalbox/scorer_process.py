@@ -6,49 +6,29 @@ import asyncio
 import json
 import signal
 import sys
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import uvloop
 
-from promotion.config import Config, read_config
+from promotion.config import read_config
 from promotion.home import Home
-from serving.host.supervisor import serve
+from serving.host.hosting import Hosting
+from serving.host.supervisor import Supervisor, serve
 
 
-@dataclass(frozen=True)
-class ScorerOptions:
-    """How a scorer is started: HOST:PORT of worker 0, workers, transport, the control socket's path or None, and
-    HOST:PORT of its metrics page or None.
-    """
-
-    listen: str
-    workers: int = 1
-    transport: str = "grpcio"
-    control: str | None = None
-    metrics: str | None = None
-
-
-def run_scorer(home_dir: Path, options: ScorerOptions, *, as_json: bool) -> None:
+def run_scorer(home_dir: Path, hosting: Hosting, *, as_json: bool) -> None:
     """Serves until SIGTERM or SIGINT. Once every worker answers, one line on stdout says where."""
     home = Home(home_dir)
-    uvloop.run(_run(home, read_config(home.config), options, as_json=as_json))
+    uvloop.run(_run(serve(home, read_config(home.config), hosting), as_json=as_json))
 
 
-async def _run(home: Home, config: Config, options: ScorerOptions, *, as_json: bool) -> None:
+async def _run(scorer: AbstractAsyncContextManager[Supervisor], *, as_json: bool) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with serve(
-        home,
-        config,
-        listen=options.listen,
-        workers=options.workers,
-        transport=options.transport,
-        control=options.control,
-        metrics=options.metrics,
-    ) as scorer:
-        ready = {"addresses": list(scorer.addresses), "control": scorer.control}
-        print(json.dumps(ready) if as_json else f"serving on {', '.join(scorer.addresses)}", flush=True)
+    async with scorer as supervisor:
+        ready = {"addresses": list(supervisor.addresses), "control": supervisor.control}
+        print(json.dumps(ready) if as_json else f"serving on {', '.join(supervisor.addresses)}", flush=True)
         await stop.wait()
         print("draining", file=sys.stderr, flush=True)

@@ -14,6 +14,12 @@ from serving.errors import NoLiveRelease, UnknownRelease
 from serving.runtime.backend import Model
 
 Posture = Literal["NORMAL", "NO_NEW_RISK", "HALTED"]
+_CAUTION: tuple[Posture, ...] = ("NORMAL", "NO_NEW_RISK", "HALTED")  # each more careful than the one before
+
+
+def more_careful(one: Posture, other: Posture) -> Posture:
+    """The one that allows less."""
+    return max(one, other, key=_CAUTION.index)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,10 +18,10 @@ from promotion.home import Home
 from protos.signalbox.v1 import control_pb2, control_pb2_grpc
 from serving.errors import ListenRefused
 from serving.feature_table import Taken
-from serving.host.kill import EVERY
+from serving.handlers.wire import POSTURES
+from serving.host.halts import EVERY
 from serving.host.pipe import Served
 from serving.transport.refusals import Refusals
-from serving.handlers.wire import POSTURES
 
 SERVICE: str = control_pb2.DESCRIPTOR.services_by_name["Control"].full_name
 MAX_REQUEST_BYTES = 64 * 2**20
@@ -177,7 +177,7 @@ def _worker(each: Any) -> Any:
         worker=each.worker,
         pid=each.pid,
         address=each.address,
-        serving=True,
+        serving=each.answers,
         restarts=each.restarts,
         requests=said.requests,
         rows_scored=said.rows_scored,

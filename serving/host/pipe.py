@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,7 +21,9 @@ from promotion.ledger.state import SignalState
 from serving.errors import PipeBroken
 from serving.feature_table import Refusal
 from serving.handlers.routes import Posture
+from serving.host.hosting import TransportName
 from serving.statistics import WorkerStatistics
+from serving.transport.listen import Tls
 
 _HEAD = struct.Struct("<IQ")  # bytes that follow, number of the order
 MAX_FRAME_BYTES = 256 * 2**20
@@ -32,20 +35,31 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Setup(Message, frozen=True, kw_only=True):
-    """The first order: what the worker is. universes: signal → its instruments, from the configuration."""
+    """The first order: what the worker is.
+
+    address: HOST:PORT or unix:PATH. listener: descriptor of the socket that listens there, inherited from the
+    supervisor; None where the transport binds the address itself. universes: signal → its instruments, from the
+    configuration. core: the only one it runs on, None for any.
+    """
 
     worker: int
     root: str
     environment: Environment
-    host: str
-    port: int
-    transport: str
+    address: str
+    listener: int | None = None
+    transport: TransportName
+    tls: Tls | None = None
     universes: dict[str, tuple[str, ...]]
+    core: int | None = None
+    busy_poll: bool = False
     grace_seconds: float
 
 
 class Served(Message, frozen=True, kw_only=True):
-    """What a signal is to be: the ledger's state of it, or a halt that overrides it."""
+    """What a signal is to be: the ledger's state of it, or a halt that overrides it.
+
+    proving: it is halted because its first release is still being proven.
+    """
 
     signal: str
     generation: int
@@ -55,6 +69,7 @@ class Served(Message, frozen=True, kw_only=True):
     previous: str | None = None
     shadow: tuple[str, ...] = ()
     reason: str = ""
+    proving: bool = False
 
 
 class PublicPrincipal(Message, frozen=True, kw_only=True):
@@ -78,6 +93,10 @@ class Push(Message, frozen=True, kw_only=True):
     rows: tuple[bytes, ...]
 
 
+class Open(Message, frozen=True, kw_only=True):
+    """Take calls from now on: what was ordered before is in place."""
+
+
 class Ask(Message, frozen=True, kw_only=True):
     """Say what you have done so far."""
 
@@ -86,23 +105,24 @@ class Drain(Message, frozen=True, kw_only=True):
     """Finish what was accepted, then exit."""
 
 
-Order = Setup | Assign | Push | Ask | Drain
+Order = Setup | Assign | Push | Open | Ask | Drain
 
 
 class Ready(Message, frozen=True, kw_only=True):
-    """The worker listens at `address`, HOST:PORT; error: why it does not."""
+    """The worker takes orders; error: why it does not."""
 
-    address: str = ""
     error: str = ""
 
 
 class Ack(Message, frozen=True, kw_only=True):
     """An order was carried out.
 
-    failures: signal → why it is not served as ordered (it is halted instead). refused: pushed rows not taken.
+    failures: after Assign, signal → why it is not served as ordered (it is halted instead). refused: pushed rows not
+    taken. error: why the worker does not listen, after Open.
     """
 
-    failures: dict[str, str] = {}
+    failures: dict[str, str] | None = None
+    error: str = ""
     accepted: int = 0
     refused: tuple[Refusal, ...] = ()
     statistics: WorkerStatistics | None = None
@@ -110,8 +130,20 @@ class Ack(Message, frozen=True, kw_only=True):
 
 Reply = Ready | Ack
 
-_ENCODER = msgspec.msgpack.Encoder()
-_ORDERS: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
+
+def _as_text(value: Any) -> str:
+    """A Path travels as text."""
+    if not isinstance(value, Path):
+        raise NotImplementedError(f"expected a value that travels, found {type(value).__name__}")
+    return str(value)
+
+
+def _path(kind: type, value: str) -> Any:
+    return kind(value)
+
+
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=_as_text)
+_ORDERS: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order, dec_hook=_path)
 _REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 

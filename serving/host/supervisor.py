@@ -1,54 +1,70 @@
 """`signalbox serve`: one supervisor per host and its workers (design D14).
 
-    async with serve(home, config, listen="127.0.0.1:8500", workers=2) as supervisor:
+    async with serve(home, config, Hosting(listen="127.0.0.1:8500", workers=2)) as supervisor:
         ...  # supervisor.addresses answer Score; supervisor.control answers Push, Sync, Halt, ...
 
 The supervisor alone follows the ledger, keeps the newest rows, latches a halt, and fans all of it out to its workers
-by pipe; what it is told is acknowledged when every live worker has acknowledged it. A worker that dies is started
-again at the same address with everything the supervisor knows. Without a readable ledger every signal starts HALTED;
-on a broken chain nothing starts.
+by pipe; what it is told is acknowledged when every live worker has acknowledged it. It owns the sockets that the
+workers listen on: a worker that dies is started again at the same address with everything the supervisor knows, and
+`roll` replaces every worker without a lost call. A latched halt is kept in the home: it holds across restarts of the
+supervisor too. Without a readable ledger every signal starts HALTED; on a broken chain nothing starts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
-from promotion.config import Config
+from promotion.config import Config, Environment
 from promotion.errors import BrokenChain, LedgerUnreadable, PromotionError
 from promotion.home import Home
+from promotion.identity import Principal
 from promotion.ledger.state import LedgerState
-from serving.host.assignment import Assignment
-from serving.host.control import control_server
-from serving.errors import GenerationBehind, ListenRefused, PushRefused, ServingError
+from promotion.release.child import prove_in_child
+from serving.errors import GenerationBehind, PushRefused, ServingError
 from serving.feature_table import FeatureTables, Taken
-from serving.host.fleet import Fleet, open_fleet
-from serving.host.follower import LedgerFollower
-from serving.host.kill import EVERY
-from serving.metrics import metrics_page, render
-from serving.host.pipe import Ask, Message, Push, Served, Setup
 from serving.feed.row_book import RowBook
 from serving.feed.row_keys import read_row_keys
-from serving.statistics import WorkerStatistics
+from serving.host.assignment import Assignment
+from serving.host.control import control_server
+from serving.host.fleet import Fleet, open_fleet
+from serving.host.follower import LedgerFollower
+from serving.host.halts import EVERY, HaltFile, scorer_halts
+from serving.host.hosting import Hosting
+from serving.host.listeners import Listener, open_listeners
+from serving.host.pipe import Ask, Message, Push, Served, Setup
+from serving.host.proofs import Proofs, Prove
 from serving.host.worker import worker_clock
+from serving.metrics import metrics_page, render
+from serving.statistics import WorkerStatistics
 
 LOG = logging.getLogger("signalbox.supervisor")
 
 POLL_SECONDS = 1.0
-GRACE_SECONDS = 5.0
+ASK_SECONDS = 1.0  # how long a look at the workers waits for one that is busy
 MAX_BATCH_ROWS = 8192
+
+
+class Ledger(Protocol):
+    """What says which release each signal serves."""
+
+    async def state(self) -> LedgerState:
+        """What it says now. LedgerUnreadable or BrokenChain when it cannot be followed."""
+        ...
 
 
 @dataclass(frozen=True)
 class WorkerView:
-    """One worker as the supervisor sees it."""
+    """One worker as the supervisor sees it. answers: whether it did when it was asked now."""
 
     worker: int
     pid: int
     address: str
+    answers: bool
     restarts: int
     statistics: WorkerStatistics
 
@@ -67,18 +83,19 @@ class ScorerView:
 class Supervisor:
     """What the control plane drives. Owned by `serve`.
 
-    control: where the control server listens, "unix:PATH". addresses: where the workers answer, HOST:PORT. metrics:
-    where the metrics page is, HOST:PORT, or "".
+    control: where the control server listens, "unix:PATH". addresses: where the workers answer, HOST:PORT or unix:PATH.
+    metrics: where the metrics page is, HOST:PORT, or "".
     """
 
-    def __init__(self, config: Config, follower: LedgerFollower, assignment: Assignment, book: RowBook) -> None:
+    def __init__(self, ledger: Ledger, assignment: Assignment, book: RowBook, halts: HaltFile) -> None:
         self.control = ""
         self.metrics = ""
-        self._config = config
-        self._follower = follower
+        self._ledger = ledger
         self._assignment = assignment
         self._book = book
+        self._halts = halts
         self._fleet: Fleet | None = None
+        self._heard: dict[int, WorkerStatistics] = {}  # what each worker said last
         self._reading = asyncio.Lock()  # one look at the ledger at a time; a halt waits for none
 
     @property
@@ -100,14 +117,23 @@ class Supervisor:
         """What a worker that starts is told: rows first, so that it never serves a release without them."""
         return (Push(rows=self._book.newest()), self._assignment.order())
 
-    async def sync(self, signal: str = "", generation: int = 0) -> tuple[tuple[Served, ...], int]:
-        """Follows the ledger now. Returns the signals as served and the number of workers that acknowledged.
+    async def follow(self) -> None:
+        """Takes in what the ledger says now, and has every worker serve it as far as it is proven.
 
-        GenerationBehind when the ledger does not hold generation `generation` of `signal` ("" = of any),
         LedgerUnreadable or BrokenChain when it cannot be followed: then what was known is served on.
         """
         async with self._reading:
-            await self._assignment.take(await self._read())
+            self._assignment.take(await self._read())
+        await self.assign()
+
+    async def sync(self, signal: str = "", generation: int = 0) -> tuple[tuple[Served, ...], int]:
+        """Follows the ledger now, and waits until new releases of `signal` ("" = of all) are proven and served.
+
+        Returns the signals as served and the number of workers that acknowledged. GenerationBehind when the ledger
+        does not hold generation `generation` of `signal` ("" = of any); else raises as `follow`.
+        """
+        await self.follow()
+        await self._assignment.settled(signal)
         workers = await self.assign()
         signals = self._assignment.signals()
         reached = max((each.generation for each in signals if signal in (EVERY, each.signal)), default=0)
@@ -121,7 +147,7 @@ class Supervisor:
     async def assign(self) -> int:
         """Has every worker serve what is known now; returns how many acknowledged. No look at the ledger."""
         acks = await self.fleet.broadcast(self._assignment.order())
-        self._assignment.note({signal: why for ack in acks.values() for signal, why in ack.failures.items()})
+        self._assignment.note({signal: why for ack in acks.values() for signal, why in (ack.failures or {}).items()})
         return len(acks)
 
     async def push(self, batch: Sequence[bytes]) -> Taken:
@@ -134,24 +160,38 @@ class Supervisor:
         return taken
 
     async def halt(self, signal: str, reason: str) -> tuple[str, ...]:
-        """Latches a halt of `signal`, "" for all, and returns what is halted once every worker refuses it."""
+        """Latches a halt of `signal`, "" for all, and returns what is halted once every worker refuses it.
+
+        HaltNotKept when it is in force but could not be written down.
+        """
         self._assignment.latch(signal, reason)
-        await self.assign()
+        try:
+            await self.assign()
+        finally:
+            await asyncio.to_thread(self._halts.add, signal, self._assignment.latched.get(signal, reason))
         return self._named(signal)
 
     async def resume(self, signal: str) -> tuple[str, ...]:
         """Takes a latched halt back; what the ledger halted stays halted."""
+        await asyncio.to_thread(self._halts.remove, signal)
         self._assignment.unlatch(signal)
         await self.assign()
         return self._named(signal)
 
+    async def roll(self) -> None:
+        """Replaces every worker process, one after the other, and loses no call. ScorerFailed when one cannot start."""
+        await self.fleet.roll()
+
     async def view(self) -> ScorerView:
-        """The scorer as it is now."""
-        acks = await self.fleet.broadcast(Ask()) if self.fleet.live.is_set() else {}
+        """The scorer as it is now; of a worker that does not answer at once, what it said last."""
+        answered = await self._ask()
+        self._heard |= answered
         workers = tuple(
-            WorkerView(worker, link.pid, link.address, self.fleet.restarts[worker], said)
+            WorkerView(
+                worker, link.pid, link.address, worker in answered, self.fleet.restarts[worker], self._heard[worker]
+            )
             for worker, link in sorted(self.fleet.links.items())
-            if worker in acks and (said := acks[worker].statistics) is not None
+            if worker in self._heard
         )
         assignment = self._assignment
         return ScorerView(
@@ -167,16 +207,30 @@ class Supervisor:
         """Follows the ledger once a second, for commits that nobody called about. Runs until it is cancelled."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            try:
+            with _going_on():
                 state = await self._read()
                 if state.sequence != self._assignment.sequence:
-                    await self.sync()
-            except (PromotionError, ServingError, OSError) as error:  # nothing may end this: a cut may come next
-                LOG.error("the ledger is not followed, what was known is served on: %s", error)
+                    await self.follow()
+
+    async def announce(self, proofs: Proofs) -> None:
+        """Tells the workers of every release that was proven meanwhile. Runs until it is cancelled."""
+        while True:
+            await proofs.moved.wait()
+            proofs.moved.clear()
+            with _going_on():
+                await self.assign()
+
+    async def _ask(self) -> dict[int, WorkerStatistics]:
+        """What the workers say of themselves; those that are busy for longer than ASK_SECONDS are left out."""
+        asked = {worker: link.send(Ask()) for worker, link in self.fleet.links.items()}
+        if asked:
+            await asyncio.wait(asked.values(), timeout=ASK_SECONDS)
+        answers = {worker: ack.result() for worker, ack in asked.items() if ack.done() and ack.exception() is None}
+        return {worker: ack.statistics for worker, ack in answers.items() if ack.statistics is not None}
 
     async def _read(self) -> LedgerState:
         try:
-            return await self._follower.state()
+            return await self._ledger.state()
         except (LedgerUnreadable, BrokenChain) as error:
             self._assignment.ledger_error = str(error)
             raise
@@ -185,69 +239,91 @@ class Supervisor:
         return tuple(each.signal for each in self._assignment.signals() if signal in (EVERY, each.signal))
 
 
+@contextmanager
+def _going_on() -> Iterator[None]:
+    """Nothing may end what runs in the block for good: a cut may come next."""
+    try:
+        yield
+    except (PromotionError, ServingError, OSError) as error:
+        LOG.error("what was known is served on: %s", error)
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a supervisor serves, and from where. universes: signal → its instruments, of every signal known here."""
+
+    home: Home
+    environment: Environment
+    universes: dict[str, tuple[str, ...]]
+    ledger: Ledger
+    prove: Prove
+
+
 @asynccontextmanager
-async def serve(
-    home: Home,
-    config: Config,
-    *,
-    listen: str = "127.0.0.1:8500",
-    workers: int = 1,
-    transport: str = "grpcio",
-    control: str | None = None,
-    metrics: str | None = None,
-    grace_seconds: float = GRACE_SECONDS,
-) -> AsyncIterator[Supervisor]:
+async def serve(home: Home, config: Config, hosting: Hosting) -> AsyncIterator[Supervisor]:
     """Serves what the ledger of `home` says, until the block is left; then the workers drain.
 
-    listen: HOST:PORT of worker 0; worker i listens on PORT + i (port 0: any free one each). control: path of the
-    control socket, `home.control_socket` by default. metrics: HOST:PORT of a metrics page, None for none.
-
     Raises BrokenChain on a broken ledger, ListenRefused when an address is taken or another supervisor serves this
-    home, KeyRingRefused for bad row keys.
+    home, CoreRefused for cores that cannot be had, KeyRingRefused for bad row keys.
     """
-    async with AsyncExitStack() as owned:
-        follower = await owned.enter_async_context(LedgerFollower(home, config.environment))
-        assignment = Assignment(home, config)
-        tables = FeatureTables(await asyncio.to_thread(read_row_keys, home), worker_clock(config.environment))
-        supervisor = Supervisor(config, follower, assignment, RowBook(tables))
-        try:
-            await assignment.take(await follower.state())
-        except LedgerUnreadable as error:
-            assignment.ledger_error = str(error)
-            LOG.error("every signal starts HALTED: %s", error)
-        setups = _setups(home, config, listen, workers, transport, grace_seconds)
-        plane = await owned.enter_async_context(control_server(supervisor, home, control))
-        supervisor.control = plane.address
-        fleet = await owned.enter_async_context(open_fleet(setups, supervisor.knowledge))
-        supervisor.attach(fleet)
-        await supervisor.assign()
-        await plane.open_for_calls()
-        if metrics is not None:
-            supervisor.metrics = await owned.enter_async_context(metrics_page(metrics, supervisor.metrics_text))
-        polling = asyncio.create_task(supervisor.poll())
-        owned.callback(polling.cancel)
+    universes = {name: signal.universe for name, signal in config.signals.items()}
+
+    def prove(digest: str, principals: Mapping[str, Principal]) -> object:
+        return prove_in_child(home, digest, environment=config.environment, principals=principals)
+
+    async with (
+        LedgerFollower(home, config.environment) as follower,
+        supervise(Place(home, config.environment, universes, follower, prove), hosting) as supervisor,
+    ):
         yield supervisor
 
 
-def _setups(
-    home: Home, config: Config, listen: str, workers: int, transport: str, grace_seconds: float
-) -> tuple[Setup, ...]:
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65_535:
-        raise ListenRefused(f"listen: expected HOST:PORT, found {listen!r}; try 127.0.0.1:8500")
-    if transport != "grpcio":
-        raise ListenRefused(f"transport: expected 'grpcio', found {transport!r}")
-    universes = {name: signal.universe for name, signal in config.signals.items()}
-    return tuple(
-        Setup(
-            worker=worker,
-            root=str(home.root),
-            environment=config.environment,
-            host=host,
-            port=int(port) + worker if int(port) else 0,
-            transport=transport,
-            universes=universes,
-            grace_seconds=grace_seconds,
-        )
-        for worker in range(workers)
+@asynccontextmanager
+async def supervise(place: Place, hosting: Hosting) -> AsyncIterator[Supervisor]:
+    """A supervisor of `place` and its workers. Raises as `serve`."""
+    hosting.check()
+    async with AsyncExitStack() as owned:
+        proofs = await owned.enter_async_context(Proofs(place.prove))
+        assignment = Assignment(place.universes, proofs)
+        halts = scorer_halts(place.home)
+        for signal, reason in (await asyncio.to_thread(halts.read)).items():
+            assignment.latch(signal, reason)
+        tables = FeatureTables(await asyncio.to_thread(read_row_keys, place.home), worker_clock(place.environment))
+        supervisor = Supervisor(place.ledger, assignment, RowBook(tables), halts)
+        try:
+            assignment.take(await place.ledger.state())
+        except LedgerUnreadable as error:
+            assignment.ledger_error = str(error)
+            LOG.error("every signal starts HALTED: %s", error)
+        plane = await owned.enter_async_context(control_server(supervisor, place.home, hosting.control))
+        supervisor.control = plane.address
+        listeners = await owned.enter_async_context(open_listeners(hosting))
+        setups = [_setup(place, hosting, worker, listener) for worker, listener in enumerate(listeners)]
+        fleet = await owned.enter_async_context(open_fleet(setups, supervisor.knowledge))
+        for listener in listeners:
+            owned.callback(listener.close)  # before the workers drain: who connects then is turned away, not forgotten
+        supervisor.attach(fleet)
+        await plane.open_for_calls()
+        await assignment.settled()
+        await supervisor.assign()
+        if hosting.metrics is not None:
+            supervisor.metrics = await owned.enter_async_context(metrics_page(hosting.metrics, supervisor.metrics_text))
+        for work in (supervisor.poll(), supervisor.announce(proofs)):
+            owned.callback(asyncio.create_task(work).cancel)
+        yield supervisor
+
+
+def _setup(place: Place, hosting: Hosting, worker: int, listener: Listener) -> Setup:
+    return Setup(
+        worker=worker,
+        root=str(place.home.root),
+        environment=place.environment,
+        address=listener.address,
+        listener=listener.descriptor,
+        transport=hosting.transport,
+        tls=hosting.tls,
+        universes=place.universes,
+        core=hosting.core(worker),
+        busy_poll=hosting.busy_poll,
+        grace_seconds=hosting.grace_seconds,
     )

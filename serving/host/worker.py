@@ -1,8 +1,8 @@
-"""One worker: one process, one loop, one port (design D14). `python -m serving.host.worker FD` is run by the supervisor.
+"""One worker: one process, one loop, one port (design D14). The supervisor runs `python -m serving.host.worker FD`.
 
-Its life: it gets its setup by the pipe, listens, says Ready; then it carries out one order after the other until it is
-told to drain, or gets SIGTERM. When its supervisor dies it serves on with what it last knew: features run out by their
-time to live, and its kill socket still halts it.
+Its life: it gets its setup by the pipe and says Ready; then it carries out one order after the other, takes calls from
+`Open` on, and ends when it is told to drain, or gets SIGTERM. When its supervisor dies it serves on with what it last
+knew: features run out by their time to live, and its kill socket still halts it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import uvloop
 
@@ -29,17 +33,18 @@ from serving.errors import PipeBroken, ScorerFailed
 from serving.feature_table import FeatureTables, Refusal
 from serving.feed.row_keys import read_row_keys
 from serving.handlers.health import HealthBook
-from serving.handlers.routes import Route, wanted_releases
+from serving.handlers.routes import Route, more_careful, wanted_releases
 from serving.handlers.scorer import Scorer
 from serving.handlers.table import data_plane
 from serving.host.kill import KillSwitch, kill_socket
-from serving.host.pipe import Ack, Ask, Assign, Drain, Pipe, Push, Ready, Served, Setup, open_pipe, principals
+from serving.host.pauses import Pauses, busy_polling, watched_pauses
+from serving.host.pipe import Ack, Ask, Assign, Drain, Open, Pipe, Push, Ready, Served, Setup, open_pipe, principals
+from serving.host.transports import Transport, open_transport
 from serving.recorder import RingRecorder
 from serving.runtime.backend import Model
 from serving.runtime.engine import Engine
 from serving.runtime.loader import load
 from serving.statistics import statistics
-from serving.transport.grpcio import GrpcioTransport, grpcio_transport
 
 LOG = logging.getLogger("signalbox.worker")
 
@@ -49,17 +54,45 @@ _SLICE_ROWS = 64  # rows taken before other work gets its turn: about half a mil
 class Worker:
     """Carries out a supervisor's orders. Owned by `open_worker`."""
 
-    def __init__(self, setup: Setup, home: Home, scorer: Scorer, health: HealthBook, recorder: RingRecorder) -> None:
+    def __init__(self, setup: Setup, home: Home, tables: FeatureTables, recorder: RingRecorder, pauses: Pauses) -> None:
         self.setup = setup
-        self.scorer = scorer
-        self.health = health
+        self.scorer = Scorer(Engine(), tables, recorder=recorder)
+        self.health = HealthBook()
         self.switch = KillSwitch(self._rebuild)
         self._home = home
         self._recorder = recorder
+        self._pauses = pauses
         self._models: dict[str, Model] = {}
         self._refused: dict[str, str] = {}  # releases that could not be loaded, and why
         self._ordered: tuple[Served, ...] = ()
         self._loading = asyncio.Lock()
+        self._transport: Transport | None = None
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._open.aclose()
+
+    async def open(self) -> Ack:
+        """Takes calls from now on, once what was ordered before is in place."""
+        async with self._loading:
+            try:
+                await self._open.enter_async_context(kill_socket(self._home, self.setup.worker, self.switch))
+                methods = data_plane(self.scorer, self.health)
+                self._transport = await self._open.enter_async_context(open_transport(self.setup, methods))
+            except ScorerFailed as error:
+                return Ack(error=str(error))
+        return Ack()
+
+    async def drain(self) -> None:
+        """Says NOT_SERVING, takes no more calls, and ends when those taken are answered or the grace is over."""
+        self.health.shutdown()
+        if self._transport is not None:
+            await self._transport.drain(self.setup.grace_seconds, self.scorer.drain)
 
     async def push(self, order: Push) -> Ack:
         """Takes rows in slices, so that requests are answered in between."""
@@ -117,12 +150,13 @@ class Worker:
         self.scorer.swap({each.signal: self._route(each) for each in self._ordered})
 
     def _route(self, served: Served) -> Route:
-        """What `served` is to be; while its release is being loaded, what it was before."""
+        """What `served` is to be; while its release is being loaded, what was before: no heavier, no less careful."""
         reason = self.switch.reason(served.signal) or self._refused.get(served.live or "", "") or served.reason
         before = self.scorer.routes.get(served.signal)
         loading = not (reason or served.posture == "HALTED" or served.live is None or served.live in self._models)
         if loading and before is not None:
-            return before
+            posture = more_careful(before.posture, served.posture)
+            return replace(before, posture=posture, weight=min(before.weight, served.weight))
         if loading:
             reason = "its release is being loaded"
         models = {digest: self._models[digest] for digest in wanted_releases(served) if digest in self._models}
@@ -156,28 +190,26 @@ class Worker:
 
     def _say_health(self) -> None:
         """SERVING means: what the ledger has live is loaded and proven here, signal by signal and as a whole."""
-        failures = self._failures()
+        waiting = self._failures().keys() | {each.signal for each in self._ordered if each.proving}
         for each in self._ordered:
-            self.health.set_serving(each.signal, each.signal not in failures)
-        self.health.set_serving("", not failures)
+            self.health.set_serving(each.signal, each.signal not in waiting)
+        self.health.set_serving("", not waiting)
 
 
 @asynccontextmanager
-async def open_worker(setup: Setup) -> AsyncIterator[tuple[Worker, GrpcioTransport]]:
-    """A worker that listens. Raises ScorerFailed when it cannot: no address, no keys, no kill socket."""
+async def open_worker(setup: Setup) -> AsyncIterator[Worker]:
+    """A worker that takes orders. ScorerFailed when it cannot: no keys, no such core."""
     home = Home(Path(setup.root))
-    clock = worker_clock(setup.environment)
+    if setup.core is not None:
+        os.sched_setaffinity(0, {setup.core})
     async with AsyncExitStack() as owned:
-        tables = FeatureTables(await asyncio.to_thread(read_row_keys, home), clock)
+        tables = FeatureTables(await asyncio.to_thread(read_row_keys, home), worker_clock(setup.environment))
         instruments = (name for universe in setup.universes.values() for name in universe)
         recorder = owned.enter_context(RingRecorder(home, setup.worker, tables, instruments))
-        scorer = Scorer(Engine(), tables, recorder=recorder)
-        health = HealthBook()
-        worker = Worker(setup, home, scorer, health, recorder)
-        listen = f"{setup.host}:{setup.port}"
-        transport = await owned.enter_async_context(grpcio_transport(data_plane(scorer, health), listen=listen))
-        await owned.enter_async_context(kill_socket(home, setup.worker, worker.switch))
-        yield worker, transport
+        pauses = owned.enter_context(watched_pauses())
+        if setup.busy_poll:
+            owned.enter_context(busy_polling())
+        yield await owned.enter_async_context(Worker(setup, home, tables, recorder, pauses))
 
 
 def worker_clock(environment: Environment) -> Clock:
@@ -191,38 +223,41 @@ async def run_worker(pipe: Pipe, stop: asyncio.Event) -> None:
     if not isinstance(setup, Setup):
         raise PipeBroken(f"expected a Setup as the first order, found {type(setup).__name__}")
     try:
-        async with open_worker(setup) as (worker, transport), asyncio.TaskGroup() as tasks:
-            pipe.send(0, Ready(address=transport.address))
-            orders = tasks.create_task(_carry_out_orders(worker, pipe, stop, tasks))
+        async with open_worker(setup) as worker, asyncio.TaskGroup() as tasks:
+            pipe.send(0, Ready())
+            orders = tasks.create_task(_carry_out_orders(worker, pipe, stop))
             await stop.wait()
+            await worker.drain()
             orders.cancel()
-            worker.health.shutdown()
-            await transport.drain(setup.grace_seconds, worker.scorer.drain)
     except ScorerFailed as error:
         pipe.send(0, Ready(error=str(error)))
         await pipe.flush()
 
 
-async def _carry_out_orders(worker: Worker, pipe: Pipe, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
-    try:
-        while not stop.is_set():
-            number, order = await pipe.order()
-            match order:
-                case Push():
-                    pipe.send(number, await worker.push(order))
-                case Assign():
-                    worker.assign_at_once(order)
-                    tasks.create_task(_assign(worker, pipe, number, order))
-                case Ask():
-                    pipe.send(number, worker.statistics())
-                case Drain():
-                    stop.set()
-    except PipeBroken:
-        LOG.warning("worker %d: the supervisor is gone; serving on with what it said last", worker.setup.worker)
+async def _carry_out_orders(worker: Worker, pipe: Pipe, stop: asyncio.Event) -> None:
+    """Until it is cancelled, through the drain too: a halt counts for as long as there are answers."""
+    async with asyncio.TaskGroup() as tasks:
+        try:
+            while True:
+                number, order = await pipe.order()
+                match order:
+                    case Push():
+                        pipe.send(number, await worker.push(order))
+                    case Assign():
+                        worker.assign_at_once(order)
+                        tasks.create_task(_answer(pipe, number, worker.assign(order)))
+                    case Open():
+                        tasks.create_task(_answer(pipe, number, worker.open()))
+                    case Ask():
+                        pipe.send(number, worker.statistics())
+                    case Drain():
+                        stop.set()
+        except PipeBroken:
+            LOG.warning("worker %d: the supervisor is gone; serving on with what it said last", worker.setup.worker)
 
 
-async def _assign(worker: Worker, pipe: Pipe, number: int, order: Assign) -> None:
-    ack = await worker.assign(order)
+async def _answer(pipe: Pipe, number: int, work: Coroutine[None, None, Ack]) -> None:
+    ack = await work
     with suppress(PipeBroken):  # a supervisor that went meanwhile needs no answer
         pipe.send(number, ack)
 
@@ -239,5 +274,6 @@ async def _main(descriptor: int) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the supervisor's to handle
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal's Ctrl-C or end is the supervisor's to handle
+        signal.signal(number, signal.SIG_IGN)
     uvloop.run(_main(int(sys.argv[1])))

@@ -6,27 +6,36 @@ import asyncio
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from serving.errors import ListenRefused, PipeBroken, WorkerFailed
-from serving.host.pipe import Ack, Drain, Message, Pipe, Ready, Setup, open_pipe
+from serving.host.pipe import Ack, Drain, Message, Open, Pipe, Ready, Setup, open_pipe
 
 START_SECONDS = 30.0
 ACK_SECONDS = 30.0
 
 
 class WorkerLink:
-    """A running worker. Owned by `start_worker`."""
+    """A running worker. Owned by `start_worker`.
+
+    is_open: it takes calls. failures: signal → why it does not serve it as it was ordered last.
+    """
 
     def __init__(self, setup: Setup, process: subprocess.Popen[bytes], pipe: Pipe) -> None:
         self.setup = setup
-        self.address = ""
+        self.is_open = False
+        self.failures: dict[str, str] = {}
         self.gone = asyncio.Event()
         self._process = process
         self._pipe = pipe
         self._waiting: dict[int, asyncio.Future[Ack]] = {}
         self._number = 0
+
+    @property
+    def address(self) -> str:
+        """Where it answers, HOST:PORT or unix:PATH."""
+        return self.setup.address
 
     @property
     def pid(self) -> int:
@@ -51,7 +60,7 @@ class WorkerLink:
         return await acknowledged(self, self.send(order))
 
     async def greet(self) -> None:
-        """Sends the setup and waits until the worker listens. ListenRefused or WorkerFailed when it does not."""
+        """Sends the setup and waits until the worker takes orders. ListenRefused or WorkerFailed when it does not."""
         self._pipe.send(0, self.setup)
         try:
             _, ready = await asyncio.wait_for(self._pipe.reply(), START_SECONDS)
@@ -61,7 +70,23 @@ class WorkerLink:
             raise WorkerFailed(f"worker {self.setup.worker}: expected Ready, found {type(ready).__name__}")
         if ready.error:
             raise ListenRefused(ready.error)
-        self.address = ready.address
+
+    async def tell(self, orders: Sequence[Message]) -> None:
+        """Has the worker carry out `orders`. WorkerFailed when it does not."""
+        for ack in [self.send(order) for order in orders]:
+            self.note(await acknowledged(self, ack))
+
+    async def open(self) -> None:
+        """Has the worker take calls, once all that it was told before is in place. ListenRefused when it cannot."""
+        said = await self.order(Open())
+        if said.error:
+            raise ListenRefused(said.error)
+        self.is_open = True
+
+    def note(self, ack: Ack) -> None:
+        """Keeps what an acknowledgement says about what is not served."""
+        if ack.failures is not None:
+            self.failures = ack.failures
 
     async def read_acks(self) -> None:
         """Gives each acknowledgement to who waits for it, until the worker is gone."""
@@ -116,10 +141,10 @@ async def acknowledged(link: WorkerLink, ack: asyncio.Future[Ack]) -> Ack:
 
 @asynccontextmanager
 async def start_worker(setup: Setup) -> AsyncIterator[WorkerLink]:
-    """A worker process that listens. It is drained and gone when the block is left."""
+    """A worker process that takes orders. It is drained and gone when the block is left."""
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-m", "serving.host.worker", str(theirs.fileno())]
-    process = await asyncio.to_thread(_spawn, command, theirs)
+    process = await asyncio.to_thread(_spawn, command, theirs, setup.listener)
     pipe = await open_pipe(ours)
     link = WorkerLink(setup, process, pipe)
     reading: asyncio.Task[None] | None = None
@@ -134,8 +159,9 @@ async def start_worker(setup: Setup) -> AsyncIterator[WorkerLink]:
         pipe.close()
 
 
-def _spawn(command: list[str], theirs: socket.socket) -> subprocess.Popen[bytes]:
+def _spawn(command: list[str], theirs: socket.socket, listener: int | None) -> subprocess.Popen[bytes]:
     with theirs:
+        inherited = (theirs.fileno(),) if listener is None else (theirs.fileno(), listener)
         return subprocess.Popen(  # noqa: S603 - our own module, run by our own interpreter
-            command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            command, pass_fds=inherited, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )

@@ -90,13 +90,17 @@ def _text(value: str | bytes) -> str:
 
 @asynccontextmanager
 async def grpcio_transport(
-    methods: Methods, *, listen: str, tls: Tls | None = None, limits: Limits | None = None
+    methods: Methods, *, listen: str, tls: Tls | None = None, limits: Limits | None = None, joins: bool = False
 ) -> AsyncIterator[GrpcioTransport]:
     """A server of `methods` that listens at HOST:PORT (port 0: any free one) or unix:PATH. ListenRefused when it can't.
 
     Of `limits` it keeps those that grpcio has an option for: concurrent streams, header list and message bytes.
+    joins: the port is kept for this scorer already (SO_REUSEPORT), and shared with those who listen there.
     """
-    server = grpc.aio.server(options=_options(limits or Limits()), maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS)
+    options = (*_options(limits or Limits()), ("grpc.so_reuseport", int(joins)))
+    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS)
+    if not joins:
+        await asyncio.to_thread(_check_free, listen)
     transport = GrpcioTransport(server, await _listen(server, listen, tls))
     server.add_generic_rpc_handlers((_Handlers(transport, methods),))
     try:
@@ -174,13 +178,16 @@ def _options(limits: Limits) -> tuple[tuple[str, int], ...]:
         ("grpc.max_concurrent_streams", limits.concurrent_streams),
         ("grpc.max_metadata_size", limits.header_list_bytes),
         ("grpc.absolute_max_metadata_size", limits.header_list_bytes),
-        ("grpc.so_reuseport", 0),  # an address that is taken is an error, not a share
     )
+
+
+def _check_free(listen: str) -> None:
+    """ListenRefused when `listen` is taken: grpcio would take a Unix socket away from who listens there."""
+    bind(listen).close()
 
 
 async def _listen(server: grpc.aio.Server, listen: str, tls: Tls | None) -> str:
     """Has `server` listen; returns where."""
-    await asyncio.to_thread(lambda: bind(listen).close())  # grpcio would take a Unix socket away from who listens there
     try:
         if tls is None:
             port = server.add_insecure_port(listen)

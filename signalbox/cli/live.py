@@ -33,9 +33,11 @@ def serve(
 
     Features come by `signalbox publish` or by Control.Push; without rows every answer is STALE.
     """
-    from signalbox.scorer_process import ScorerOptions, run_scorer
+    from serving.host.hosting import Hosting
+    from signalbox.scorer_process import run_scorer
 
-    run_scorer(home_dir, ScorerOptions(listen, workers, transport, control, metrics), as_json=as_json)
+    hosting = Hosting(listen=listen, workers=workers, transport=transport, control=control, metrics=metrics)
+    run_scorer(home_dir, hosting, as_json=as_json)
 
 
 @click.command(epilog="Example: signalbox publish --replay --from 2022-11-01 --speed 20")

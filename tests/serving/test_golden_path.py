@@ -8,13 +8,14 @@ import numpy as np
 
 from promotion.record import RingReader
 from protos.client import AsyncClient, AsyncControlClient
+from serving.host.hosting import Hosting
 from serving.host.supervisor import serve
 
 
 async def test_rows_pushed_are_scored_and_what_the_ledger_says_next_is_in_the_next_reply(desk: Any) -> None:
     older, newer = desk.releases
     async with (
-        serve(desk.home, desk.config, listen="127.0.0.1:0") as supervisor,
+        serve(desk.home, desk.config, Hosting(listen="127.0.0.1:0")) as supervisor,
         AsyncClient(*supervisor.addresses) as scorer,
         AsyncControlClient(supervisor.control) as control,
     ):

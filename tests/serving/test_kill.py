@@ -23,7 +23,8 @@ async def say(path: Path, line: str) -> str:
 async def test_the_socket_halts_and_resumes(tmp_path: Path) -> None:
     changes: list[str] = []
     switch = KillSwitch(lambda: changes.append(switch.reason("a")))
-    async with kill_socket(Home(tmp_path), 3, switch) as path:
+    async with kill_socket(Home(tmp_path), 3, switch) as owned:
+        path = owned.path
         assert path == kill_path(Home(tmp_path), 3)
         assert path.stat().st_mode & 0o777 == 0o600
         assert await say(path, "halt a\n") == "halted a"

@@ -34,7 +34,7 @@ async def test_orders_and_replies_arrive_as_they_were_sent(ends: tuple[Pipe, Pip
         ours.send(number, order)
     assert [await theirs.order() for _ in orders] == list(enumerate(orders))
     replies = [
-        Ready(address="h:1"),
+        Ready(error="why"),
         Ack(failures={"s": "why"}, accepted=3, refused=(Refusal(1, "r"),), statistics=WorkerStatistics(requests=2)),
     ]
     for number, reply in enumerate(replies):

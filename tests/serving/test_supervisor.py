@@ -23,6 +23,7 @@ from promotion.errors import BrokenChain
 from protos.client import AsyncClient, AsyncControlClient, Client, ControlClient
 from protos.errors import CallError, Rejected, TimedOut, Unreachable
 from serving.errors import ListenRefused
+from serving.host.hosting import Hosting
 from serving.host.kill import kill_path
 from serving.host.supervisor import Supervisor, serve
 
@@ -51,7 +52,7 @@ class Running:
 @asynccontextmanager
 async def running(desk: Any, **options: Any) -> AsyncIterator[Running]:
     async with (
-        serve(desk.home, desk.config, **({"listen": "127.0.0.1:0"} | options)) as supervisor,
+        serve(desk.home, desk.config, Hosting(**({"listen": "127.0.0.1:0"} | options))) as supervisor,
         AsyncClient(*supervisor.addresses) as scorer,
         AsyncControlClient(supervisor.control) as control,
     ):
@@ -361,7 +362,7 @@ async def test_the_blocking_client_says_the_same(desk: Any) -> None:
             with pytest.raises(Rejected):
                 next(scorer.subscribe("nothing"))
 
-    async with serve(desk.home, desk.config, listen="127.0.0.1:0") as supervisor:
+    async with serve(desk.home, desk.config, Hosting(listen="127.0.0.1:0")) as supervisor:
         await asyncio.to_thread(blocking, supervisor.addresses[0], supervisor.control)
 
 
@@ -370,11 +371,12 @@ import asyncio, msgspec, sys
 from pathlib import Path
 from promotion.config import Config
 from promotion.home import Home
+from serving.host.hosting import Hosting
 from serving.host.supervisor import serve
 
 async def main():
     config = msgspec.json.decode(sys.argv[2], type=Config)
-    async with serve(Home(Path(sys.argv[1])), config, listen="127.0.0.1:0") as supervisor:
+    async with serve(Home(Path(sys.argv[1])), config, Hosting(listen="127.0.0.1:0")) as supervisor:
         print(supervisor.addresses[0], supervisor.fleet.links[0].pid, flush=True)
         await asyncio.Event().wait()
 
