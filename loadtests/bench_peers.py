@@ -22,9 +22,10 @@ from loadtests.clients import CLIENTS
 from loadtests.h2load import Load
 from loadtests.model import SHAPES, BenchModel, bench_model, make_rows
 from loadtests.peers.echoes import aio_echo, cpp_echo, go_echo
-from loadtests.peers.environment import PeerMissing, say
+from loadtests.peers.environment import PeerMissing
 from loadtests.peers.mlserver import mlserver
 from loadtests.peers.triton import triton
+from loadtests.progress import say
 from loadtests.questions import EchoQuestion, InferQuestion, Question, ScoreQuestion
 from loadtests.results import Row, write
 from loadtests.rounds import Contestant, NoReading, Probe, Readings, interleave

@@ -8,7 +8,6 @@ are kept in the benches' cache.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadtests.cache import cache
+from loadtests.progress import say
 
 Float32s = npt.NDArray[np.float32]
 
@@ -75,7 +75,7 @@ def bench_model(name: str) -> BenchModel:
     shape = SHAPES[name]
     path = cache("models") / f"{name}-{shape.seed}.onnx"
     if not path.exists():
-        print(f"model: training {name} ({shape.trees} trees, {shape.leaves} leaves)", file=sys.stderr)
+        say(f"training {name} ({shape.trees} trees, {shape.leaves} leaves)")
         unfinished = path.with_suffix(f".{os.getpid()}")
         unfinished.write_bytes(_export(_train(shape)))
         unfinished.rename(path)

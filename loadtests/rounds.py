@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 from loadtests.clients import Measure
 from loadtests.h2load import Load, Reading, ReadingRefused
-from loadtests.peers.environment import PeerMissing, say
+from loadtests.peers.environment import PeerMissing
+from loadtests.progress import say
 from loadtests.questions import Question
 from loadtests.servers import Launch, Server, ServerFailed, running
 

@@ -108,6 +108,16 @@ def make_small_home(root: Path, models: Sequence[bytes], *, columns: int, instru
     return SmallHome(home, releases, universe, columns)
 
 
+def open_small_home(root: Path) -> SmallHome:
+    """The home that `make_small_home` made in `root`."""
+    home = Home(root)
+    signal = read_config(home.config).signals[SIGNAL]
+    with SqliteLedger(home.ledger) as ledger:
+        releases = ledger.state().releases
+    promoted = sorted(releases, key=lambda digest: releases[digest].sequence)
+    return SmallHome(home, tuple(promoted), signal.universe, len(signal.features))
+
+
 def _encoded(name: str, values: Float32s, facts: tuple[bytes, int, int, int, int], key: bytes) -> bytes:
     set_id, event_ns, known_ns, sequence, until_ns = facts
     row = FeatureRow(set_id, name, event_ns, known_ns, sequence, until_ns, values)

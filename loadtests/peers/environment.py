@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from loadtests.cache import cache
+from loadtests.progress import say
 
 HERE = Path(__file__).parent
 
@@ -58,11 +59,6 @@ def program(name: str, source: str, command: Sequence[str], *, packages: str, en
         raise PeerMissing(f"{error}\nIf a library is missing, run: sudo apt-get install {packages}") from error
     _stamp(built).write_text(wanted)
     return built
-
-
-def say(words: str) -> None:
-    """Progress, for a person."""
-    print(f"bench: {words}", file=sys.stderr, flush=True)
 
 
 def _run(name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
