@@ -17,9 +17,14 @@ OK_BLOCK = _ENCODER.encode(((b"grpc-status", b"0"),))
 
 
 def percent_encoded(text: str) -> bytes:
-    """`text` as a `grpc-message`: UTF-8, every byte that is not printable ASCII, and %, as %XX."""
+    """`text` as a `grpc-message`: UTF-8, every byte that is not printable ASCII, and %, as %XX.
+
+    Spaces at either end, too: no field value may begin or end with one (RFC 9113, section 8.2.1).
+    """
+    data = text.encode()[:_MAX_MESSAGE_BYTES]
+    left, right = len(data) - len(data.lstrip(b" ")), len(data.rstrip(b" "))
     return b"".join(
-        bytes((byte,)) if byte in _PLAIN else b"%%%02X" % byte for byte in text.encode()[:_MAX_MESSAGE_BYTES]
+        bytes((byte,)) if byte in _PLAIN and left <= at < right else b"%%%02X" % byte for at, byte in enumerate(data)
     )
 
 
@@ -35,12 +40,12 @@ def error_block(error: BaseException, *, answered: bool) -> bytes:
     return _ENCODER.encode(fields if answered else (*_HEAD, *fields))
 
 
-def http_block(answer: HttpAnswer) -> bytes:
-    """The head of an HTTP answer."""
+def http_block(answer: HttpAnswer, *, length: int) -> bytes:
+    """The head of an HTTP answer of `length` bytes."""
     fields = [
         (b":status", b"%d" % answer.status),
         (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", b"%d" % len(answer.text.encode())),
+        (b"content-length", b"%d" % length),
     ]
     if answer.allow:
         fields.append((b"allow", answer.allow.encode()))

@@ -19,14 +19,15 @@ NO_LENGTH = -1
 
 
 class HttpAnswer:
-    """What a request gets that is no gRPC: an HTTP status and a short text."""
+    """What a request gets that is no gRPC: an HTTP status and a short text. bare: the text itself is not sent."""
 
-    __slots__ = ("allow", "status", "text")
+    __slots__ = ("allow", "bare", "status", "text")
 
-    def __init__(self, status: int, text: str, *, allow: str = "") -> None:
+    def __init__(self, status: int, text: str, *, allow: str = "", bare: bool = False) -> None:
         self.status = status
         self.text = text
         self.allow = allow
+        self.bare = bare
 
 
 class Opening:
@@ -80,7 +81,7 @@ def opening_of(head: Head, methods: Methods) -> Opening:
     length = fields.get(b"content-length")
     if length is not None:
         opening.content_length = int(length)
-    path = fields[b":path"].decode("latin-1")
+    path = fields.get(b":path", b"").decode("latin-1")
     method = methods.get(path)
     opening.http = _not_grpc(fields, path, known=method is not None)
     if opening.http is not None:
@@ -122,14 +123,14 @@ def _is_gzip(encoding: bytes) -> bool:
 
 def _not_grpc(fields: dict[bytes, bytes], path: str, *, known: bool) -> HttpAnswer | None:
     """The HTTP answer of a request that is no gRPC call, or None."""
-    if fields[b":method"] != b"POST":
-        if not known:
-            return HttpAnswer(404, f"404: nothing is served at {path[:120]}; this port speaks gRPC\n")
-        return HttpAnswer(405, "405: expected POST; this port speaks gRPC\n", allow="POST")
+    method = fields[b":method"]
     kind = fields.get(b"content-type", b"")
-    if _KIND.fullmatch(kind):
+    if method == b"POST" and _KIND.fullmatch(kind):
         return None
-    if not known:
-        return HttpAnswer(404, f"404: nothing is served at {path[:120]}; this port speaks gRPC\n")
+    if not known and method != b"CONNECT":
+        text = f"404: nothing is served at {path[:120]}; this port speaks gRPC\n"
+        return HttpAnswer(404, text, bare=method == b"HEAD")
+    if method != b"POST":
+        return HttpAnswer(405, "405: expected POST; this port speaks gRPC\n", allow="POST", bare=method == b"HEAD")
     found = kind[:80].decode("latin-1") or "none"
     return HttpAnswer(415, f"415: expected content-type application/grpc, found {found}\n")

@@ -28,39 +28,71 @@ LOG = logging.getLogger("signalbox.calls")
 # An answer is HEADERS, DATA and trailers; only the stream's number and the message differ.
 _ANSWER_HEAD = frames.frame(frames.HEADERS, frames.END_HEADERS, 0, ANSWER_BLOCK)[:5]
 _END_HEAD = frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 0, OK_BLOCK)[:5]
+_STREAM_BYTES = 512  # what a stream costs beside its head and content, about
+_FIELD_BYTES = 128  # what a field costs beside its bytes, about
 _RESERVED = frozenset((b"te", b"content-type", b"grpc-timeout", b"grpc-encoding", b"grpc-accept-encoding"))
 
 
 class Unfinished:
-    """The bytes of requests that have not come in whole, over all connections of a server, held to a limit."""
+    """The requests that have not come in whole, of all connections of a server, held to a limit of bytes together.
+
+    Where the limit is passed the oldest of them is refused: an honest request is whole within moments, and what has
+    been kept waiting for long is what somebody hoards.
+    """
 
     def __init__(self, limit: int) -> None:
         self.used = 0
         self._limit = limit
+        self._kept: dict[_Incoming, tuple[Calls, int]] = {}  # those that hold something → whose, stream; oldest first
 
-    def take(self, size: int) -> bool:
-        """Whether `size` more may be kept; then they are."""
-        if self.used + size > self._limit:
-            return False
-        self.used += size
-        return True
+    def keep(self, calls: Calls, stream_id: int, incoming: _Incoming) -> None:
+        """Counts what `incoming` holds by now. It may be refused by that, as may any other."""
+        self._kept.setdefault(incoming, (calls, stream_id))
+        holds = incoming.holds
+        self.used += holds - incoming.counted
+        incoming.counted = holds
+        while self.used > self._limit:
+            oldest, (calls, stream_id) = next(iter(self._kept.items()))
+            self.give(oldest)
+            calls.refuse(stream_id, Overloaded("too many unfinished requests wait here; back off and repeat"))
 
-    def give(self, size: int) -> None:
-        """So many are kept no more."""
-        self.used -= size
+    def give(self, incoming: _Incoming) -> None:
+        """`incoming` is unfinished no more."""
+        if incoming.counted:
+            self.used -= incoming.counted
+            incoming.counted = 0
+            del self._kept[incoming]
 
 
 class _Incoming:
-    """A request that has not come in whole. Lives from its head to its end."""
+    """A request that has not come in whole. Lives from its head to its end. counted: bytes, by Unfinished."""
 
-    __slots__ = ("began_ns", "head", "opening", "parts", "size")
+    __slots__ = ("_head_bytes", "began_ns", "content", "counted", "head", "opening")
 
     def __init__(self, head: Head, opening: Opening, began_ns: int) -> None:
         self.head = head
         self.opening = opening
         self.began_ns = began_ns
-        self.parts: list[bytes] = []
-        self.size = 0
+        self.content = bytearray()
+        self.counted = 0
+        self._head_bytes = 0
+
+    @property
+    def holds(self) -> int:
+        """Bytes of memory, about."""
+        if not self._head_bytes:
+            self._head_bytes = sum(_FIELD_BYTES + len(name) + len(value) for name, value in self.head.fields)
+        return _STREAM_BYTES + self._head_bytes + len(self.content)
+
+    def add(self, data: bytes, max_bytes: int) -> None:
+        """More of its content. MessageTooLarge or MalformedRequest as soon as it can be told."""
+        content = self.content
+        unread = len(content) < PREFIX_BYTES
+        content += data
+        if len(content) > max_bytes + PREFIX_BYTES:
+            raise MessageTooLarge(f"request: expected at most {max_bytes} bytes, found more; ask in parts")
+        if unread and len(content) >= PREFIX_BYTES:
+            check_prefix(bytes(content[:PREFIX_BYTES]), max_bytes)
 
 
 class NativeCall:
@@ -190,7 +222,7 @@ class Calls:
         elif opening.refusal is not None:
             self.refuse(stream_id, opening.refusal)
         elif ended:
-            self._begin(stream_id, incoming)
+            self._begin(stream_id, incoming, b"")
 
     def head_too_large(self, stream_id: int, *, ended: bool) -> None:
         """See http2.server.Receiver."""
@@ -203,18 +235,23 @@ class Calls:
         incoming = self.connection.streams.get(stream_id)
         if not isinstance(incoming, _Incoming):
             return  # it was refused already; the rest of it is not wanted
+        if ended and not incoming.content:
+            self._begin(stream_id, incoming, data)
+            return
         try:
-            self._keep(incoming, data)
+            incoming.add(data, self._limits.message_bytes)
         except ServingError as error:
             self.refuse(stream_id, error)
             return
         if ended:
-            self._begin(stream_id, incoming)
+            self._begin(stream_id, incoming, bytes(incoming.content))
+        else:
+            self._unfinished.keep(self, stream_id, incoming)
 
     def stream_gone(self, stream_id: int, stream: Any) -> None:
         """See http2.server.Receiver."""
         if isinstance(stream, _Incoming):
-            self._unfinished.give(stream.size)
+            self._unfinished.give(stream)
         elif isinstance(stream, NativeCall):
             stream.cancelled = True
             if isinstance(stream, StreamingCall) and stream.wake is not None:
@@ -230,15 +267,21 @@ class Calls:
 
     def answer_long(self, call: NativeCall, body: bytes) -> None:
         """The answer of a unary call that the windows, or a frame, do not hold at once."""
+        try:
+            self._check_unsent(len(body))
+        except Overloaded as error:
+            call.refuse(error)
+            return
         self.connection.answered += 1
         self._write_block(call.stream_id, ANSWER_BLOCK, ended=False)
-        self.connection.sending.queue(call.stream_id, PREFIX.pack(0, len(body)) + body, OK_BLOCK)
+        self.sending.queue(call.stream_id, PREFIX.pack(0, len(body)) + body, OK_BLOCK)
 
     def send(self, call: StreamingCall, body: bytes) -> None:
-        """One message of a streaming answer."""
+        """One message of a streaming answer. Overloaded when the peer leaves too much unread for one more."""
         if not call.cancelled:
+            self._check_unsent(len(body))
             self._open_answer(call)
-            self.connection.sending.queue(call.stream_id, PREFIX.pack(0, len(body)) + body)
+            self.sending.queue(call.stream_id, PREFIX.pack(0, len(body)) + body)
             self.mark()
 
     def finish(self, call: StreamingCall) -> None:
@@ -247,8 +290,14 @@ class Calls:
             self._open_answer(call)
             call.wake = None
             self.connection.answered += 1
-            self.connection.sending.queue(call.stream_id, b"", OK_BLOCK)
+            self.sending.queue(call.stream_id, b"", OK_BLOCK)
             self.mark()
+
+    def _check_unsent(self, size: int) -> None:
+        """Overloaded when replies wait already, and `size` bytes more would pass the limit. One alone may be larger."""
+        unsent, limit = self.sending.unsent, self._limits.unsent_bytes
+        if unsent and unsent + size > limit:
+            raise Overloaded(f"expected at most {limit} bytes of replies unread, found more; read what was asked for")
 
     def _open_answer(self, call: StreamingCall) -> None:
         if not call.headed:
@@ -262,7 +311,7 @@ class Calls:
             return
         stream = connection.streams[stream_id]
         if isinstance(stream, _Incoming):
-            self._unfinished.give(stream.size)
+            self._unfinished.give(stream)
         elif isinstance(stream, NativeCall):
             stream.cancelled = True
         connection.sending.forget(stream_id)
@@ -271,46 +320,36 @@ class Calls:
         connection.close_stream(stream_id)
 
     def expire(self, now_ns: int) -> None:
-        """Ends the requests that have not come in whole in time."""
+        """Ends the requests that have not come in whole in time, and counts the others as unfinished.
+
+        ConnectionFault as from `Connection.receive`'s frames: what had waited may prove malformed.
+        """
         self.connection.promote_all()
         limit_ns = int(self._limits.request_seconds * 1e9)
-        late = [
-            (stream_id, each)
-            for stream_id, each in self.connection.streams.items()
-            if isinstance(each, _Incoming) and now_ns - each.began_ns > limit_ns
-        ]
-        for stream_id, _ in late:
-            words = f"request: expected all of it within {self._limits.request_seconds} s, found a part; send it faster"
-            self.refuse(stream_id, DeadlinePassed(words))
+        incoming = [(stream_id, each) for stream_id, each in self.streams.items() if isinstance(each, _Incoming)]
+        for stream_id, each in incoming:
+            if self.streams.get(stream_id) is not each:
+                continue  # refused meanwhile: it was the oldest of too many
+            if now_ns - each.began_ns > limit_ns:
+                seconds = self._limits.request_seconds
+                words = f"request: expected all of it within {seconds} s, found a part; send it faster"
+                self.refuse(stream_id, DeadlinePassed(words))
+            else:
+                self._unfinished.keep(self, stream_id, each)
 
     def close(self) -> None:
         """The connection is gone: every call on it is cancelled."""
         for stream_id in list(self.connection.streams):
             self.stream_gone(stream_id, self.connection.forget(stream_id))
 
-    def _keep(self, incoming: _Incoming, data: bytes) -> None:
-        if not data:
-            return
-        if not self._unfinished.take(len(data)):
-            raise Overloaded("too many bytes of unfinished requests wait here; back off and repeat")
-        incoming.parts.append(data)
-        incoming.size += len(data)
-        if incoming.size > self._limits.message_bytes + PREFIX_BYTES:
-            words = f"request: expected at most {self._limits.message_bytes} bytes, found more; ask in parts"
-            raise MessageTooLarge(words)
-        if len(incoming.parts[0]) >= PREFIX_BYTES and len(incoming.parts) == 1:
-            check_prefix(data, self._limits.message_bytes)
-
-    def _begin(self, stream_id: int, incoming: _Incoming) -> None:
+    def _begin(self, stream_id: int, incoming: _Incoming, content: bytes) -> None:
         """A request has come in whole."""
         opening = incoming.opening
-        content = b"".join(incoming.parts)
         if opening.content_length not in (NO_LENGTH, len(content)):
             words = f"content-length: expected {opening.content_length} bytes of content, found {len(content)}"
             self._malformed(stream_id, words)
             return
-        self._unfinished.give(incoming.size)
-        incoming.size = 0
+        self._unfinished.give(incoming)
         try:
             message = only_message(content, gzip=opening.gzip, max_bytes=self._limits.message_bytes)
         except ServingError as error:
@@ -344,20 +383,19 @@ class Calls:
         self.connection.stream_fault(StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, why))
 
     def _answer_http(self, stream_id: int, answer: HttpAnswer) -> None:
-        connection = self.connection
-        sending = connection.sending
+        """The text goes along where the windows have room for it: nothing waits for a peer that speaks no gRPC."""
+        sending = self.sending
         text = answer.text.encode()
-        fits = len(text) <= min(sending.window, sending.first_window)
-        self._write_block(stream_id, http_block(answer), ended=not fits)
-        if fits:
+        if answer.bare or len(text) > min(sending.window, sending.small):
+            self._write_block(stream_id, http_block(answer, length=len(text) if answer.bare else 0), ended=True)
+        else:
+            self._write_block(stream_id, http_block(answer, length=len(text)), ended=False)
             sending.window -= len(text)
-            connection.out.append(frames.frame(frames.DATA, frames.END_STREAM, stream_id, text))
-        connection.close_stream(stream_id)
+            self.out.append(frames.frame(frames.DATA, frames.END_STREAM, stream_id, text))
+        self.connection.close_stream(stream_id)
 
     def _write_block(self, stream_id: int, block: bytes, *, ended: bool) -> None:
-        connection = self.connection
-        size = connection.sending.max_frame_bytes
-        connection.out.append(frames.header_block(stream_id, block, end_stream=ended, max_frame_bytes=size))
+        self.sending.block(stream_id, block, ended=ended)
         self.mark()
 
 

@@ -17,8 +17,8 @@ from typing import Any
 from serving.transport.http2 import frames
 from serving.transport.http2.errors import ConnectionFault, ErrorCode, Http2Fault, StreamFault
 from serving.transport.http2.frames import Setting
-from serving.transport.http2.hpack import Decoder, HpackError
-from serving.transport.http2.limits import Guard, Limits
+from serving.transport.http2.hpack import FIRST_TABLE_BYTES, Decoder, HpackError
+from serving.transport.http2.limits import Budget, Guard, Limits
 from serving.transport.http2.sending import Sending
 
 _REMEMBERED = 1024  # streams that were reset lately, whose late frames are to be ignored
@@ -33,7 +33,7 @@ class Connection:
     many calls this connection has answered: what earns a peer its rates. now_ns: monotonic, set by the glue.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, unsent: Budget | None = None, most_window: int = frames.MAX_WINDOW) -> None:
         self.out: list[bytes] = []
         self.streams: dict[int, Any] = {}
         self.fault: Http2Fault | None = None
@@ -47,7 +47,7 @@ class Connection:
         self.limits = limits
         self.guard = Guard(limits)
         self.decoder = Decoder(max_list_bytes=limits.header_list_bytes)
-        self.sending = Sending(self.out, self._sent_whole)
+        self.sending = Sending(self.out, self._sent_whole, budget=unsent, most_window=most_window)
         self._rest = b""
         self._block: _Block | None = None
         self._windows: dict[int, int] = {}  # streams whose peer has not ended them → what it may still send
@@ -313,6 +313,8 @@ class Connection:
             if value > frames.MAX_WINDOW:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"SETTINGS_INITIAL_WINDOW_SIZE: found {value}")
             self.sending.set_first_window(value)
+        if key == Setting.HEADER_TABLE_SIZE and value < FIRST_TABLE_BYTES:
+            self.sending.shrink_table()
         if key == Setting.MAX_FRAME_SIZE:
             if not frames.LEAST_MAX_FRAME_BYTES <= value <= frames.MOST_MAX_FRAME_BYTES:
                 raise _protocol(f"SETTINGS_MAX_FRAME_SIZE: expected 16384 to 16777215, found {value}")

@@ -43,6 +43,19 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     idle_seconds: float = 600.0  # without a call
 
 
+class Budget:
+    """Bytes that the connections of a server hold together, and what they may hold."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether they hold too much."""
+        return self.used > self.limit
+
+
 class Guard:
     """Holds one connection's peer to the rates. Lives as long as the connection."""
 

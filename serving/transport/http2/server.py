@@ -16,8 +16,8 @@ from serving.transport.http2.limits import Limits
 
 _PREFACE_BYTES = len(frames.PREFACE)
 _TOO_LONG = (frames.LEAST_MAX_FRAME_BYTES + 1) << 8  # a frame's first word, from where on it is longer than we take
-
-
+_OF_REQUEST = (b":method", b":scheme", b":path")
+_OF_CONNECT = (b":method", b":authority")
 _MAX_STREAM = frames.MAX_WINDOW  # stream numbers have 31 bits, too
 
 
@@ -252,9 +252,10 @@ class ServerConnection(Connection):
 
 
 def request_fault(head: Head) -> str:
-    """Why `head` is no request (RFC 9113, sections 8.1.1 to 8.3.1), or "".
+    """Why `head` is no request (RFC 9113, sections 8.1.1 to 8.3.1 and 8.5), or "".
 
     Each of :method, :scheme and :path once, none of them empty, none that is unknown; content-length is a number.
+    CONNECT has :authority in place of the other two.
     """
     if head.fault:
         return head.fault
@@ -265,9 +266,14 @@ def request_fault(head: Head) -> str:
     if len(set(pseudo)) < len(pseudo):
         return "expected each pseudo field once, found one twice"
     values = dict(head.fields)
-    for name in (b":method", b":scheme", b":path"):
+    connects = values.get(b":method") == b"CONNECT"
+    for name in _OF_CONNECT if connects else _OF_REQUEST:
         if not values.get(name):
             return f"expected {name.decode()}, found none"
+    if connects and len(pseudo) > len(_OF_CONNECT):
+        return "CONNECT: expected :authority alone, found :scheme or :path"
+    if not connects and values[b":path"][:1] != b"/" and values[b":path"] != b"*":
+        return f":path: expected one that begins with /, found {values[b':path'][:32]!r}"
     lengths = {value for name, value in head.fields if name == b"content-length"}
     if len(lengths) > 1 or not all(value.isdigit() and len(value) < 16 for value in lengths):
         return f"content-length: expected one number, found {sorted(lengths)!r}"
