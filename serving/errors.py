@@ -26,9 +26,11 @@
     ├── ModelFailed             the model's runtime raised: look at the worker's log, roll back
     ├── GenerationBehind        the ledger does not hold the generation that the caller expects
     ├── PushRefused             no row of the push could be looked at
+    ├── CanaryRefused           a signal that may not be split between two releases: ramp its weight instead
     └── ScorerFailed            the scorer itself cannot start or go on
         ├── WorkerFailed        a worker did not start, died, or did not acknowledge
         ├── ListenRefused       an address or socket cannot be listened on
+        ├── ScratchRefused      a scratch model that is none, or would be served to others than this machine
         ├── CoreRefused         a core that is not here, or that this process may not use
         ├── HaltNotKept         a halt is in force, but would not outlive its process: repeat it
         ├── KeyRingRefused      the feature rows' keys are missing, damaged or readable by others
@@ -125,7 +127,11 @@ class CallCancelled(CallEnded):
 
 
 class Overloaded(ServingError):
-    """More rows wait than this worker can score in time."""
+    """More rows wait than this worker can score in time. retry_after_ms: when to come back; None where unknown."""
+
+    def __init__(self, message: str, *, retry_after_ms: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_ms = retry_after_ms
 
 
 class TooManyScores(Overloaded):
@@ -148,6 +154,10 @@ class PushRefused(ServingError):
     """No row of the push could be looked at."""
 
 
+class CanaryRefused(ServingError):
+    """A signal that may not be split between two releases."""
+
+
 class ScorerFailed(ServingError):
     """The scorer itself cannot start or go on."""
 
@@ -158,6 +168,10 @@ class WorkerFailed(ScorerFailed):
 
 class ListenRefused(ScorerFailed):
     """An address or socket cannot be listened on."""
+
+
+class ScratchRefused(ScorerFailed):
+    """A scratch model that is none, or would be served to others than this machine."""
 
 
 class CoreRefused(ScorerFailed):

@@ -24,7 +24,7 @@ from promotion.release.arrays import from_npz
 from promotion.release.files import Contents, read_release
 from promotion.release.golden import PATH as GOLDEN
 from promotion.release.golden import check_golden, read_golden
-from promotion.release.manifest import Manifest
+from promotion.release.manifest import Manifest, Tensor
 from promotion.release.onnx_rules import MODEL, check_model
 from promotion.release.session import make_session, run, runtime_fingerprint
 from promotion.release.signatures import check_signatures
@@ -55,6 +55,31 @@ class OpenRelease:
     def arrays(self, path: str) -> dict[str, NDArray[Any]]:
         """The arrays of an `.npz` in the release, read-only; KeyError when the release has no such file."""
         return from_npz(self.files[path], path=path)
+
+
+@dataclass(frozen=True)
+class BareModel:
+    """A model file by itself: it keeps the rules and is loaded, but nobody has signed it, and nothing was proven."""
+
+    session: onnxruntime.InferenceSession
+    inputs: Tensor
+    outputs: Tensor
+
+    @property
+    def columns(self) -> int:
+        """How many features a row has."""
+        return int(self.inputs.shape[1])
+
+
+def open_bare(model: bytes) -> BareModel:
+    """Loads ONNX bytes that no release holds, for trying out: never for what capital may follow.
+
+    ModelRefused for what a release's model would be refused for. Takes the GIL while the session is made.
+    """
+    (inputs,), (outputs,) = check_model(model)
+    if len(inputs.shape) != 2 or not isinstance(inputs.shape[1], int) or inputs.shape[1] < 1:
+        raise ModelRefused(f"{MODEL}: expected an input of [n, features], found {list(inputs.shape)}; export it so")
+    return BareModel(make_session(model), inputs, outputs)
 
 
 def verify_release(home: Home, digest: str, *, environment: str, principals: Mapping[str, Principal]) -> Contents:

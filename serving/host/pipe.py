@@ -39,7 +39,7 @@ class Setup(Message, frozen=True, kw_only=True):
 
     address: HOST:PORT or unix:PATH. listener: descriptor of the socket that listens there, inherited from the
     supervisor; None where the transport binds the address itself. universes: signal → its instruments, from the
-    configuration. core: the only one it runs on, None for any.
+    configuration. core: the only one it runs on, None for any. scratch: its models are of no release.
     """
 
     worker: int
@@ -52,6 +52,7 @@ class Setup(Message, frozen=True, kw_only=True):
     universes: dict[str, tuple[str, ...]]
     core: int | None = None
     busy_poll: bool = False
+    scratch: bool = False
     grace_seconds: float
 
 

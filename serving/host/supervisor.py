@@ -104,6 +104,11 @@ class Supervisor:
         return self.fleet.addresses
 
     @property
+    def pids(self) -> tuple[int, ...]:
+        """The processes of the live workers, in their order."""
+        return tuple(self.fleet.links[worker].pid for worker in sorted(self.fleet.links))
+
+    @property
     def fleet(self) -> Fleet:
         """The workers."""
         assert self._fleet is not None, "a supervisor has its fleet from start to end"
@@ -250,13 +255,17 @@ def _going_on() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Place:
-    """What a supervisor serves, and from where. universes: signal → its instruments, of every signal known here."""
+    """What a supervisor serves, and from where. universes: signal → its instruments, of every signal known here.
+
+    scratch: what is served is no release (`serving.host.scratch`).
+    """
 
     home: Home
     environment: Environment
     universes: dict[str, tuple[str, ...]]
     ledger: Ledger
     prove: Prove
+    scratch: bool = False
 
 
 @asynccontextmanager
@@ -325,5 +334,6 @@ def _setup(place: Place, hosting: Hosting, worker: int, listener: Listener) -> S
         universes=place.universes,
         core=hosting.core(worker),
         busy_poll=hosting.busy_poll,
+        scratch=place.scratch,
         grace_seconds=hosting.grace_seconds,
     )

@@ -39,6 +39,7 @@ from serving.handlers.table import data_plane
 from serving.host.kill import KillSwitch, kill_socket
 from serving.host.pauses import Pauses, busy_polling, watched_pauses
 from serving.host.pipe import Ack, Ask, Assign, Drain, Open, Pipe, Push, Ready, Served, Setup, open_pipe, principals
+from serving.host.scratch_model import load_scratch
 from serving.host.transports import Transport, open_transport
 from serving.recorder import RingRecorder
 from serving.runtime.backend import Model
@@ -134,9 +135,8 @@ class Worker:
         return Ack(statistics=statistics(self.scorer.counts, self.scorer.engine.counts))
 
     async def _load(self, digest: str, known: Mapping[str, Principal]) -> None:
-        environment = self.setup.environment
         try:
-            model = await asyncio.to_thread(load, self._home, digest, environment=environment, principals=known)
+            model = await asyncio.to_thread(self._read, digest, known)
             self.scorer.tables.table(model.feature_set_id, model.columns)
             self._recorder.prepare([model])
         except (PromotionError, RowError) as error:
@@ -144,6 +144,11 @@ class Worker:
             LOG.error("release %s is not served: %s", digest[:12], error)
         else:
             self._models[digest] = model
+
+    def _read(self, digest: str, known: Mapping[str, Principal]) -> Model:
+        if self.setup.scratch:
+            return load_scratch(self._home, digest)
+        return load(self._home, digest, environment=self.setup.environment, principals=known)
 
     def _rebuild(self) -> None:
         """Every route anew, in one assignment."""
@@ -254,6 +259,8 @@ async def _carry_out_orders(worker: Worker, pipe: Pipe, stop: asyncio.Event) -> 
                         stop.set()
         except PipeBroken:
             LOG.warning("worker %d: the supervisor is gone; serving on with what it said last", worker.setup.worker)
+            if worker.setup.scratch:
+                stop.set()  # nobody's capital follows it: it goes with whoever tried it out
 
 
 async def _answer(pipe: Pipe, number: int, work: Coroutine[None, None, Ack]) -> None:

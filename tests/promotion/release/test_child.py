@@ -29,7 +29,7 @@ def test_a_refusal_comes_back_as_itself(desk: Any) -> None:
 
 
 def test_a_child_that_takes_too_long_is_named(desk: Any) -> None:
-    with pytest.raises(ModelCrashed, match=r"expected its golden rows within 0.001 s"):
+    with pytest.raises(ModelCrashed, match=r"expected its scores within 0.001 s"):
         prove_in_child(desk.home, desk.build(), environment="replay", principals={}, timeout_seconds=0.001)
 
 
