@@ -1,17 +1,28 @@
-"""The client's end: what a load generator, or any caller of a scorer, is built on."""
+"""The client's end: what a load generator, or any caller of a scorer, is built on.
+
+    connection.request(block, content, kept)           one request; what is kept of it stands in `connection.streams`
+    connection.send_made(frames, count, content_bytes) many, whose frames were made before and only got their numbers
+
+A request is sent when the peer's windows have room for it, so a caller that must not queue asks `has_room` first.
+How many streams the peer allows at once is in `most_streams`; holding to it is the caller's part (RFC 9113, 5.1.2).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from serving.transport.http2 import frames
 from serving.transport.http2.connection import Connection
 from serving.transport.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from serving.transport.http2.frames import Setting
-from serving.transport.http2.hpack import Head, HeaderListTooLarge
+from serving.transport.http2.hpack import FIRST_TABLE_BYTES, Head, HeaderListTooLarge
+from serving.transport.http2.layout import LEAST_RUN, Bytes, Layout
 from serving.transport.http2.limits import Limits
 
 _MAX_FRAME = frames.LEAST_MAX_FRAME_BYTES
+_ANY_NUMBER = frames.MAX_WINDOW  # of streams, as long as the peer has not said how many (RFC 9113, section 6.5.2)
+_LEAST_ANSWER = 3 * frames.HEAD_BYTES + 2  # bytes
 
 
 class Receiver(Protocol):
@@ -19,6 +30,10 @@ class Receiver(Protocol):
 
     def whole_answer(self, stream_id: int, head: Head, content: bytes, trailers: Head) -> None:
         """An answer that came in one piece. The stream is over."""
+        ...
+
+    def whole_answers(self, stream_ids: Sequence[int], head: Head, contents: Bytes, trailers: Head) -> None:
+        """The same of several at once, of one size: contents uint8 [stream, bytes], a view to be copied if kept."""
         ...
 
     def answer_head(self, stream_id: int, head: Head, *, ended: bool) -> None:
@@ -35,12 +50,19 @@ class Receiver(Protocol):
 
 
 class ClientConnection(Connection):
-    """A connection whose peer is a server."""
+    """A connection whose peer is a server.
+
+    most_streams: how many the peer allows at once. peer_table_bytes: how large a table its decoder keeps for us.
+    """
 
     def __init__(self, receiver: Receiver, limits: Limits) -> None:
         super().__init__(limits)
+        self.most_streams = _ANY_NUMBER
+        self.peer_table_bytes = FIRST_TABLE_BYTES
         self._receiver = receiver
         self._next_stream = 1
+        self._most_whole = min(_MAX_FRAME, limits.stream_window_bytes)
+        self._layout: Layout | None = None
         self.out.append(frames.PREFACE)
         self.greet({Setting.ENABLE_PUSH: 0})
 
@@ -62,6 +84,29 @@ class ClientConnection(Connection):
             self._send_long(stream_id, content)
         return stream_id
 
+    @property
+    def next_stream(self) -> int:
+        """The number that the next request gets."""
+        return self._next_stream
+
+    def has_room(self, content_bytes: int, largest: int) -> bool:
+        """Whether requests of `content_bytes` in all, the largest of `largest`, would leave at once."""
+        sending = self.sending
+        return content_bytes <= sending.window and largest <= sending.first_window
+
+    def send_made(self, made: bytes, count: int, content_bytes: int, kept: Any = None) -> None:
+        """Sends `count` whole requests, one after the other in `made`, with stream numbers from `next_stream` on.
+
+        content_bytes: of all their DATA frames, none of which may be larger than the protocol's first frame size.
+        kept: what stands in `streams` for each. To be called when `has_room` says so: nothing is queued.
+        """
+        streams = dict.fromkeys(range(self._next_stream, self._next_stream + 2 * count, 2), kept)
+        self._next_stream += 2 * count
+        self.streams.update(streams)
+        self._windows.update(dict.fromkeys(streams, self.limits.stream_window_bytes))
+        self.sending.window -= content_bytes
+        self.out.append(made)
+
     def cancel(self, stream_id: int) -> None:
         """Gives a call up."""
         if stream_id in self.streams:
@@ -73,7 +118,7 @@ class ClientConnection(Connection):
     def _take(self, data: bytes) -> None:
         at, end = 0, len(data)
         while at < end:
-            following = self._whole_answer(data, at, end)
+            following = self._run_of_answers(data, at, end) or self._whole_answer(data, at, end)
             if not following:
                 following = self._frame(data, at, end) if at + 9 <= end else -1
             if following < 0:
@@ -84,10 +129,47 @@ class ClientConnection(Connection):
         self._rest = b""
         self._give_credit()
 
+    def _run_of_answers(self, data: bytes, at: int, end: int) -> int:
+        """Reads as many answers as lie there laid out like the one before them; 0 where that is not worth it."""
+        layout = self._layout
+        if layout is None or end - at < LEAST_RUN * layout.whole or self._block is not None:
+            return 0
+        if not layout.stands(self.decoder.known):
+            self._layout = None
+            return 0
+        numbers, contents = layout.run(data, at, end)
+        if not self.streams.keys() >= set(numbers) or len(set(numbers)) < len(numbers):
+            count = self._are_open(numbers)
+            numbers, contents = numbers[:count], contents[:count]
+        if not numbers:
+            return 0
+        self._credit += layout.size * len(numbers)
+        self.answered += len(numbers)
+        self._forget_all(numbers)
+        self._receiver.whole_answers(numbers, layout.head, contents, layout.trailers)
+        return at + layout.whole * len(numbers)
+
+    def _are_open(self, numbers: Sequence[int]) -> int:
+        """How many of `numbers`, from the first, are of open streams, each of them once."""
+        seen: set[int] = set()
+        for count, number in enumerate(numbers):
+            if number in seen or number not in self.streams:
+                return count
+            seen.add(number)
+        return len(numbers)
+
+    def _forget_all(self, numbers: Sequence[int]) -> None:
+        if self.sending.is_bare:
+            for number in numbers:
+                del self.streams[number], self._windows[number]
+            return
+        for number in numbers:
+            self.forget(number)
+
     def _whole_answer(self, data: bytes, at: int, end: int) -> int:
         """Reads HEADERS, DATA and trailers of one stream in one step; 0 where they do not lie there just so."""
         unpack, known = frames.HEAD.unpack_from, self.decoder.known
-        if at + 9 > end or self._block is not None:
+        if at + _LEAST_ANSWER > end or self._block is not None:
             return 0
         word, flags, stream_id = unpack(data, at)
         start = at + 9 + (word >> 8)
@@ -104,12 +186,16 @@ class ClientConnection(Connection):
         if word & 0xFF != frames.HEADERS or flags != frames.END_HEADERS | frames.END_STREAM or over > end:
             return 0
         trailers = known.get(data[stop + 9 : over])
-        if trailers is None or data_stream != stream_id or stream_id not in self.streams or size > _MAX_FRAME:
+        if trailers is None or data_stream != stream_id or stream_id not in self.streams or size > self._most_whole:
             return 0
+        layout = self._layout
+        if layout is None or layout.head is not head or layout.size != size or layout.trailers is not trailers:
+            self._layout = Layout(data[at + 9 : start], head, size, data[stop + 9 : over], trailers)
         self._credit += size
+        self.answered += 1
         self.forget(stream_id)
         self._receiver.whole_answer(stream_id, head, data[start + 9 : stop], trailers)
-        return over
+        return int(over)
 
     def _is_idle(self, stream_id: int) -> bool:
         return stream_id >= self._next_stream or not stream_id & 1
@@ -128,12 +214,22 @@ class ClientConnection(Connection):
             del self._windows[stream_id]
         self._receiver.answer_head(stream_id, head, ended=ended)
         if ended:
+            self.answered += 1
             self.forget(stream_id)
 
     def _data_came(self, stream_id: int, data: bytes, *, ended: bool) -> None:
         self._receiver.answer_data(stream_id, data, ended=ended)
         if ended:
+            self.answered += 1
             self.forget(stream_id)
+
+    def _apply(self, key: int, value: int) -> None:
+        if key == Setting.HEADER_TABLE_SIZE:  # blocks are made by the caller, who has to follow it
+            self.peer_table_bytes = value
+            return
+        super()._apply(key, value)
+        if key == Setting.MAX_CONCURRENT_STREAMS:
+            self.most_streams = value
 
     def _stream_gone(self, stream_id: int, stream: Any) -> None:
         self._receiver.stream_gone(stream_id, stream)
