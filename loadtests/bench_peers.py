@@ -69,32 +69,37 @@ def main() -> None:
     asked = _arguments()
     h2load.require()
     model = bench_model(asked.model)
-    contestants = make_contestants(model)
+    contestants = make_contestants(model, asked.client)
     prepare(contestants)
-    measure = CLIENTS[asked.client]
-    readings = interleave(contestants, measure, rounds=asked.rounds, seconds=asked.seconds)
+    readings = interleave(contestants, rounds=asked.rounds, seconds=asked.seconds)
     rows = [row for contestant in contestants for row in reading_rows(contestant, readings)] + ratio_rows(readings)
     name = "peers" if asked.model == "m100" else f"peers_{asked.model}"
     print(write(name, rows, how=_how(asked, readings)))
 
 
-def make_contestants(model: BenchModel) -> list[Contestant]:
-    """Who takes part: the peers, the echoes, and Signalbox by either transport and either protocol."""
+def make_contestants(model: BenchModel, client: str = "repeated") -> list[Contestant]:
+    """Who takes part: Signalbox by either transport and either protocol, the peers, the echoes."""
     rows = make_rows(1)
     infer, score = InferQuestion(model, rows), ScoreQuestion(model, rows)
     echo = EchoQuestion(score.message)
-    ours = [_ours(model, transport, score, infer) for transport in ("native", "grpcio")]
-    scoring = [
-        _contestant("triton", partial(triton, model, batching=False), infer),
-        _contestant("triton-batching", partial(triton, model, batching=True), infer),
-        _contestant("mlserver", partial(mlserver, model), infer),
+
+    def ours(transport: str) -> Contestant:
+        probes = (*_probes(f"{transport}-score", score, client), *_probes(f"{transport}-infer", infer, client))
+        return Contestant(f"signalbox-{transport}", partial(scratch, model, Options(transport)), probes)
+
+    def other(name: str, launch: Callable[[], Launch], question: Question) -> Contestant:
+        return Contestant(name, launch, _probes(name, question, client))
+
+    return [
+        ours("native"),
+        ours("grpcio"),
+        other("triton", partial(triton, model, batching=False), infer),
+        other("triton-batching", partial(triton, model, batching=True), infer),
+        other("mlserver", partial(mlserver, model), infer),
+        other("echo-cpp", cpp_echo, echo),
+        other("echo-go", go_echo, echo),
+        other("echo-aio", aio_echo, echo),
     ]
-    bare = [
-        _contestant("echo-cpp", cpp_echo, echo),
-        _contestant("echo-go", go_echo, echo),
-        _contestant("echo-aio", aio_echo, echo),
-    ]
-    return [*ours, *scoring, *bare]
 
 
 def prepare(contestants: Sequence[Contestant]) -> None:
@@ -124,17 +129,8 @@ def ratio_rows(readings: Readings) -> list[Row]:
     return rows
 
 
-def _contestant(name: str, launch: Callable[[], Launch], question: Question) -> Contestant:
-    return Contestant(name, launch, _probes(name, question))
-
-
-def _ours(model: BenchModel, transport: str, score: Question, infer: Question) -> Contestant:
-    probes = (*_probes(f"{transport}-score", score), *_probes(f"{transport}-infer", infer))
-    return Contestant(f"signalbox-{transport}", partial(scratch, model, Options(transport)), probes)
-
-
-def _probes(name: str, question: Question) -> tuple[Probe, Probe]:
-    return Probe(f"{name}.64", question, BUSY), Probe(f"{name}.1", question, ALONE)
+def _probes(name: str, question: Question, client: str) -> tuple[Probe, Probe]:
+    return Probe(f"{name}.64", question, BUSY, client), Probe(f"{name}.1", question, ALONE, client)
 
 
 def _reading_row(probe: Probe, column: Column, readings: Readings) -> Row:
@@ -143,7 +139,7 @@ def _reading_row(probe: Probe, column: Column, readings: Readings) -> Row:
     try:
         values = readings.all(probe.name, column.field)
     except NoReading as error:
-        return Row(row_id, f"{what}; not measured: {_line(error)}", 0.0, column.unit, REPORTED, False)
+        return Row(row_id, f"{what}; not measured: {error}", 0.0, column.unit, REPORTED, False)
     return Row(row_id, f"{what} ({_spread(values)})", statistics.median(values), column.unit, REPORTED, True)
 
 
@@ -153,7 +149,7 @@ def _ratio_row(above: str, below: str, column: Column, readings: Readings) -> Ro
     try:
         ratios = readings.ratios(above, below, column.field)
     except NoReading as error:
-        return Row(row_id, f"{what}; not measured: {_line(error)}", 0.0, "×", AHEAD, False)
+        return Row(row_id, f"{what}; not measured: {error}", 0.0, "×", AHEAD, False)
     value = statistics.median(ratios)
     return Row(row_id, f"{what} ({_spread(ratios)})", value, "×", AHEAD, value > 1)
 
@@ -162,16 +158,12 @@ def _spread(values: Sequence[float]) -> str:
     return f"{min(values):,.4g} to {max(values):,.4g}"
 
 
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0]
-
-
 def _how(asked: argparse.Namespace, readings: Readings) -> str:
     text = (__doc__ or "").split("\n\n", 1)[1].replace("\n", " ")
     return (
         f"Command: `make bench-peers` ({asked.rounds} rounds of about {asked.seconds:g} s a reading, client "
         f"`{asked.client}`, model {asked.model}). {text.strip()} In brackets: least to most over the rounds. Others "
-        f"used at most {readings.others:.0%} of the two cores during a reading.\n\n{NOT_COMPARED.strip()}"
+        f"used at most {readings.others():.0%} of the two cores during a reading.\n\n{NOT_COMPARED.strip()}"
     ).replace("  ", " ")
 
 

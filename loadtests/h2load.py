@@ -106,7 +106,7 @@ def measure(server: Server, question: Question, load: Load, *, seconds: float) -
         counted, before = server.counted(), _Used.by(server)
         summary = _run(server, question, load, body, _requests(warm, seconds, load), log)
         used = _Used.by(server).since(before)
-        _check(summary, server.counted() - counted, server.launch.name)
+        _check(summary, (server.counted() - counted) / question.rows, server.launch.name)
         server.check(question)
         times = np.array([np.nan]) if log is None else read_log(log)
     return Reading(
@@ -198,11 +198,11 @@ def _run(server: Server, question: Question, load: Load, body: Path, requests: i
     return parse(done.stdout)
 
 
-def _check(summary: Summary, counted: int, name: str) -> None:
+def _check(summary: Summary, counted: float, name: str) -> None:
     if not summary.requests == summary.succeeded == summary.statuses_2xx == counted:
         raise ReadingRefused(
             f"{name}: expected {summary.requests} requests answered rightly, found {summary.succeeded} that {TOOL} "
-            f"calls succeeded, {summary.statuses_2xx} of HTTP 2xx, and {counted} by the server's own count"
+            f"calls succeeded, {summary.statuses_2xx} of HTTP 2xx, and {counted:g} by the server's own count"
         )
 
 

@@ -53,9 +53,11 @@ def memory(pid: int) -> Memory:
 
 
 def listener(pid: int, port: int) -> int:
-    """The process in the tree of `pid` that listens on TCP `port`. LookupError when none does."""
+    """The youngest process in the tree of `pid` that holds the socket listening on TCP `port`: the worker, where its
+    supervisor holds it too. LookupError when none does.
+    """
     sockets = _listening(port)
-    for member in family(pid):
+    for member in reversed(family(pid)):
         if sockets & set(_descriptors(member)):
             return member
     raise LookupError(f"expected a process below {pid} that listens on port {port}, found none; has it ended?")

@@ -2,7 +2,7 @@
 
 A server that is measured three times in a row is measured in one mood of the machine. Here each round starts a
 contestant's server, measures its probes, stops it, and goes on to the next one; every second round goes backwards, so
-that none is always the first. A contestant that fails is named and left out of the rest; the others go on.
+that none is always the first. A probe that fails is named and left out of the rest; the others go on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from loadtests.clients import Measure
+from loadtests.clients import CLIENTS
 from loadtests.h2load import Load, Reading, ReadingRefused
 from loadtests.peers.environment import PeerMissing
 from loadtests.progress import say
@@ -28,11 +28,12 @@ class NoReading(Exception):
 
 @dataclass(frozen=True)
 class Probe:
-    """One load on one question. name: unique in a bench."""
+    """One load on one question. name: unique in a bench. client: of CLIENTS."""
 
     name: str
     question: Question
     load: Load
+    client: str = "repeated"
 
 
 @dataclass(frozen=True)
@@ -46,63 +47,72 @@ class Contestant:
 
 @dataclass
 class Readings:
-    """What the rounds gave. by_probe: one Reading a round. failures: contestant → why it was left out."""
+    """What the rounds gave. by_probe: one Reading a round. failures: probe → why it has none."""
 
     by_probe: dict[str, list[Reading]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
-    owners: dict[str, str] = field(default_factory=dict)
 
-    def taken(self, probe: str) -> bool:
-        """Whether every round gave a reading of `probe`."""
-        return self.owners[probe] not in self.failures
+    def all(self, probe: str, number: str) -> list[float]:
+        """One number of Reading, a round each. NoReading when a round has none."""
+        if probe in self.failures:
+            raise NoReading(self.failures[probe])
+        return [getattr(reading, number) for reading in self.by_probe[probe]]
 
-    def all(self, probe: str, field_name: str) -> list[float]:
-        """One number a round. NoReading when the contestant failed."""
-        if not self.taken(probe):
-            raise NoReading(self.failures[self.owners[probe]])
-        return [getattr(reading, field_name) for reading in self.by_probe[probe]]
+    def median(self, probe: str, number: str) -> float:
+        """The median over the rounds. NoReading when a round has none."""
+        return statistics.median(self.all(probe, number))
 
-    def median(self, probe: str, field_name: str) -> float:
-        """The median over the rounds. NoReading when the contestant failed."""
-        return statistics.median(self.all(probe, field_name))
-
-    def ratios(self, probe: str, other: str, field_name: str) -> list[float]:
-        """`probe` over `other`, round by round. NoReading when either failed."""
-        pairs = zip(self.all(probe, field_name), self.all(other, field_name), strict=True)
+    def ratios(self, probe: str, other: str, number: str) -> list[float]:
+        """`probe` over `other`, round by round. NoReading when either has none."""
+        pairs = zip(self.all(probe, number), self.all(other, number), strict=True)
         return [mine / theirs for mine, theirs in pairs]
 
-    @property
-    def others(self) -> float:
-        """The largest share of the two cores that somebody else used during a reading."""
-        return max((each.others for readings in self.by_probe.values() for each in readings), default=0.0)
+    def others(self, *probes: str) -> float:
+        """The largest share of the two cores that somebody else used during a reading of `probes`, or of any."""
+        taken = (each for name in probes or self.by_probe for each in self.by_probe.get(name, ()))
+        return max((each.others for each in taken), default=0.0)
 
 
-def interleave(contestants: Sequence[Contestant], measure: Measure, *, rounds: int, seconds: float) -> Readings:
+def interleave(contestants: Sequence[Contestant], *, rounds: int, seconds: float) -> Readings:
     """`rounds` rounds over `contestants`, about `seconds` a reading."""
     readings = Readings()
-    for contestant in contestants:
-        readings.owners.update(dict.fromkeys((probe.name for probe in contestant.probes), contestant.name))
     for number in range(rounds):
         for contestant in contestants if number % 2 == 0 else reversed(contestants):
-            if contestant.name not in readings.failures:
-                say(f"round {number + 1} of {rounds}: {contestant.name}")
-                _take(contestant, measure, seconds, readings)
+            _take(contestant, seconds, readings, f"round {number + 1} of {rounds}")
     return readings
 
 
-def _take(contestant: Contestant, measure: Measure, seconds: float, readings: Readings) -> None:
-    questions = dict.fromkeys(probe.question for probe in contestant.probes)
+def _take(contestant: Contestant, seconds: float, readings: Readings, when: str) -> None:
+    probes = [probe for probe in contestant.probes if probe.name not in readings.failures]
+    if not probes:
+        return
+    say(f"{when}: {contestant.name}")
     try:
-        with running(contestant.launch(), *questions) as server:
-            for probe in contestant.probes:
-                reading = _quietest(measure, server, probe, seconds)
-                readings.by_probe.setdefault(probe.name, []).append(reading)
-    except (PeerMissing, ServerFailed, ReadingRefused, subprocess.TimeoutExpired) as error:
-        readings.failures[contestant.name] = str(error)
-        say(f"{contestant.name} is left out: {error}")
+        with running(contestant.launch(), probes[0].question) as server:
+            for probe in probes:
+                _take_one(server, probe, seconds, readings)
+    except (PeerMissing, ServerFailed) as error:
+        for probe in probes:
+            _leave_out(probe, error, readings)
 
 
-def _quietest(measure: Measure, server: Server, probe: Probe, seconds: float) -> Reading:
+def _take_one(server: Server, probe: Probe, seconds: float, readings: Readings) -> None:
+    try:
+        server.check(probe.question)
+        reading = _quietest(server, probe, seconds)
+    except (ReadingRefused, ServerFailed, subprocess.TimeoutExpired) as error:
+        _leave_out(probe, error, readings)
+    else:
+        readings.by_probe.setdefault(probe.name, []).append(reading)
+
+
+def _leave_out(probe: Probe, error: Exception, readings: Readings) -> None:
+    readings.failures[probe.name] = str(error).splitlines()[0]
+    say(f"{probe.name} is left out: {error}")
+
+
+def _quietest(server: Server, probe: Probe, seconds: float) -> Reading:
+    measure = CLIENTS[probe.client]
     first = measure(server, probe.question, probe.load, seconds=seconds)
     if first.others <= QUIET:
         return first

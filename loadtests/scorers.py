@@ -37,8 +37,8 @@ class Options:
 
 
 def scratch(model: BenchModel, options: Options) -> Launch:
-    """`signalbox serve --scratch`: one ONNX file, no ledger. Counted: rows answered with status OK, over the metrics
-    page; the benches ask one row a request, or divide.
+    """`signalbox serve --scratch`: one ONNX file, no ledger. Counted: rows answered with status OK, as its metrics
+    page says.
     """
     return _launch(("--scratch", f"{model.name}={model.path}"), options, cores=("--cores", str(SERVER_CORE)))
 
@@ -53,7 +53,7 @@ def _launch(what: tuple[str, ...], options: Options, *, cores: tuple[str, ...] =
     where = ("--listen", f"{HOST}:{port}", "--metrics", f"{HOST}:{page}", "--transport", options.transport)
     tls: tuple[str, ...] = ()
     if options.certificate is not None:
-        tls = ("--tls-certificate", str(options.certificate.path), "--tls-key", str(options.certificate.key_path))
+        tls = ("--tls-cert", str(options.certificate.path), "--tls-key", str(options.certificate.key_path))
     polling = ("--busy-poll",) if options.busy_poll else ()
     return Launch(
         name=f"signalbox-{options.name}",

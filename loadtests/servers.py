@@ -39,8 +39,8 @@ class ServerFailed(Exception):
 class Launch:
     """How to start a server. command: argv. port: where it answers calls. environment: added to this process's.
 
-    folder: its working directory. counted: how many requests the running server itself says it has answered
-    rightly since it started.
+    folder: its working directory. counted: how many rows (of an echo: calls) the running server itself says it has
+    answered rightly since it started; a server that counts requests is asked one row a request.
     """
 
     name: str

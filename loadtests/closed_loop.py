@@ -1,0 +1,130 @@
+"""Closed loop: how many requests a second, how long one alone takes, what it costs (02.1 to 02.5, 02.10, 02.14, 02.15).
+
+Method: `signalbox serve --scratch` on core 0, the client on core 1, each server alone on the machine and held to ONNX
+Runtime's scores; interleaved rounds, medians, warm-up discarded; a request carries one row inline. Every reading is
+refused unless the worker itself counted as many rows scored as the client sent (`loadtests.h2load`).
+
+Load models: 64 in flight on one connection; 64 connections with one request each; one in flight. All closed: they say
+how much is served and how long a lone request takes, not what callers wait at a given rate; that is the open loop's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+
+from loadtests.bars import failed, row
+from loadtests.certificate import make_certificate
+from loadtests.h2load import Load
+from loadtests.model import BenchModel, bench_model, make_rows
+from loadtests.peers.echoes import aio_echo
+from loadtests.questions import EchoQuestion, InferQuestion, ScoreQuestion
+from loadtests.results import Row
+from loadtests.rounds import QUIET, Contestant, NoReading, Probe, Readings, interleave
+from loadtests.scorers import Options, scratch
+
+ROUNDS = 5
+SECONDS = 2.5
+BUSY, MANY, ALONE = Load(in_flight=64), Load(connections=64), Load(logged=True)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One row: a number of one probe, or of one over another, against its bound.
+
+    probe, over: names of probes; over "" for no ratio. field: of Reading. most: whether the bound is the most that it
+    may be, or the least.
+    """
+
+    id: str
+    what: str
+    probe: str
+    field: str
+    unit: str
+    bound: float
+    most: bool = False
+    over: str = ""
+
+    def row(self, readings: Readings) -> Row:
+        """The row, as the rounds gave it: the median over them, and in brackets the least and the most."""
+        try:
+            values = self._values(readings)
+        except NoReading as error:
+            return failed(self.id, str(error))
+        value = median(values)
+        what = f"{self.what}, {_CLIENT} ({min(values):,.4g} to {max(values):,.4g}){self._neighbours(readings)}"
+        return row(self.id, what, value, self.unit, ok=value <= self.bound if self.most else value >= self.bound)
+
+    def _neighbours(self, readings: Readings) -> str:
+        others = readings.others(self.probe, self.over or self.probe)
+        return f"; others used up to {others:.0%} of the two cores meanwhile" if others > QUIET else ""
+
+    def _values(self, readings: Readings) -> list[float]:
+        if self.over:
+            return readings.ratios(self.probe, self.over, self.field)
+        return readings.all(self.probe, self.field)
+
+
+_RATE, _MEAN, _P50, _P99, _CPU = "per_second", "mean_us", "p50_us", "p99_us", "cpu_us"
+_CLIENT = "h2load, one row repeated"
+JUDGED = (
+    Judged("02.1a", "Score, 64 in flight", "native-score.64", _RATE, "requests/s", 140_000),
+    Judged("02.2a", "ModelInfer, 64 in flight", "native-infer.64", _RATE, "requests/s", 100_000),
+    Judged("02.3a", "Score, native over grpcio", "native-score.64", _RATE, "×", 14, over="grpcio-score.64"),
+    Judged("02.3b", "Score by grpcio over a bare grpc.aio echo of the same bytes, at least 0.7",
+           "grpcio-score.64", _RATE, "×", 0.7, over="echo-aio.64"),
+    Judged("02.4a", "Score, 64 connections", "native-score.c64", _RATE, "requests/s", 60_000),
+    Judged("02.4b", "ModelInfer, 64 connections", "native-infer.c64", _RATE, "requests/s", 60_000),
+    Judged("02.5a", "Score alone, mean", "native-score.1", _MEAN, "µs", 85, most=True),
+    Judged("02.5b", "Score alone, p99", "native-score.1", _P99, "µs", 150, most=True),
+    Judged("02.5c", "Score alone, mean over the grpcio transport's", "native-score.1", _MEAN, "×", 0.5,
+           most=True, over="grpcio-score.1"),
+    Judged("02.5d", "ModelInfer alone, mean", "native-infer.1", _MEAN, "µs", 85, most=True),
+    Judged("02.5e", "ModelInfer alone, p99", "native-infer.1", _P99, "µs", 150, most=True),
+    Judged("02.5f", "ModelInfer alone, mean over the grpcio transport's", "native-infer.1", _MEAN, "×", 0.5,
+           most=True, over="grpcio-infer.1"),
+    Judged("02.10a", "Score with TLS over Score without, 64 in flight", "native-tls-score.64", _RATE, "×",
+           0.8, over="native-score.64"),
+    Judged("02.14a", "Score, 64 in flight, CPU of the whole scorer", "native-score.64", _CPU, "µs", 8,
+           most=True),
+    Judged("02.14b", "Score alone, CPU of the whole scorer", "native-score.1", _CPU, "µs", 55, most=True),
+    Judged("02.15a", "Score alone, --busy-poll, p50", "native-busy-poll-score.1", _P50, "µs", 50, most=True),
+    Judged("02.15b", "Score alone, --busy-poll, p99", "native-busy-poll-score.1", _P99, "µs", 90, most=True),
+)  # fmt: skip
+
+
+def rows(rounds: int = ROUNDS, seconds: float = SECONDS) -> list[Row]:
+    """Every row of this module."""
+    readings = interleave(contestants(bench_model("m100")), rounds=rounds, seconds=seconds)
+    return [judged.row(readings) for judged in JUDGED]
+
+
+def contestants(model: BenchModel) -> list[Contestant]:
+    """The scorer in each setting that is asked about, and the echo beside it."""
+    one = make_rows(1)
+    score, infer = ScoreQuestion(model, one), InferQuestion(model, one)
+
+    def scorer(options: Options, *probes: Probe) -> Contestant:
+        return Contestant(options.name, partial(scratch, model, options), probes)
+
+    return [
+        scorer(
+            Options("native"),
+            Probe("native-score.64", score, BUSY),
+            Probe("native-infer.64", infer, BUSY),
+            Probe("native-score.c64", score, MANY),
+            Probe("native-infer.c64", infer, MANY),
+            Probe("native-score.1", score, ALONE),
+            Probe("native-infer.1", infer, ALONE),
+        ),
+        scorer(
+            Options("grpcio"),
+            Probe("grpcio-score.64", score, BUSY),
+            Probe("grpcio-score.1", score, ALONE),
+            Probe("grpcio-infer.1", infer, ALONE),
+        ),
+        scorer(Options("native", certificate=make_certificate()), Probe("native-tls-score.64", score, BUSY)),
+        scorer(Options("native", busy_poll=True), Probe("native-busy-poll-score.1", score, ALONE)),
+        Contestant("echo-aio", aio_echo, (Probe("echo-aio.64", EchoQuestion(score.message), BUSY),)),
+    ]
