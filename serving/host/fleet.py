@@ -1,6 +1,6 @@
 """The workers of one supervisor: started, fed, started again when they die, and replaced one after the other.
 
-    async with open_fleet(setups, knowledge) as fleet:
+    async with open_fleet(setups, listeners, knowledge) as fleet:
         await fleet.broadcast(order)   # every worker has carried it out
         await fleet.roll()             # every worker is another process, and no call was lost
 
@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from serving.errors import ScorerFailed, WorkerFailed
+from serving.host.listeners import Listener
 from serving.host.pipe import Ack, Ask, Message, Setup
 from serving.host.worker_link import WorkerLink, acknowledged, start_worker
 
@@ -33,10 +34,11 @@ class Fleet:
     bring a worker which starts to where the others are.
     """
 
-    def __init__(self, setups: Sequence[Setup], knowledge: Knowledge) -> None:
+    def __init__(self, setups: Sequence[Setup], listeners: Sequence[Listener], knowledge: Knowledge) -> None:
         self.links: dict[int, WorkerLink] = {}
         self.restarts = dict.fromkeys(range(len(setups)), 0)
         self.live = asyncio.Event()
+        self._listeners = listeners
         self._knowledge = knowledge
         self._hearing: list[WorkerLink] = []  # those that start or leave included
         self.closing = asyncio.Event()  # from then on the workers go, and none is started
@@ -87,6 +89,8 @@ class Fleet:
 
     async def close(self) -> None:
         """Lets every worker drain and starts none again; ends when all are gone."""
+        for listener in self._listeners:
+            listener.close()  # first: nobody is left in a queue that no worker will look at
         self.closing.set()
         await asyncio.gather(*self._keepers)
         await asyncio.gather(*self.lives)
@@ -248,9 +252,11 @@ async def _feel_pulse(link: WorkerLink) -> None:
 
 
 @asynccontextmanager
-async def open_fleet(setups: Sequence[Setup], knowledge: Knowledge) -> AsyncIterator[Fleet]:
-    """The workers of `setups`, all taking calls. They are drained and gone when the block is left."""
-    fleet = Fleet(setups, knowledge)
+async def open_fleet(
+    setups: Sequence[Setup], listeners: Sequence[Listener], knowledge: Knowledge
+) -> AsyncIterator[Fleet]:
+    """The workers of `setups`, all taking calls at `listeners`. They are drained and gone when the block is left."""
+    fleet = Fleet(setups, listeners, knowledge)
     try:
         await fleet.start()
         yield fleet

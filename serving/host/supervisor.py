@@ -308,9 +308,7 @@ async def supervise(place: Place, hosting: Hosting) -> AsyncIterator[Supervisor]
         supervisor.control = plane.address
         listeners = await owned.enter_async_context(open_listeners(hosting))
         setups = [_setup(place, hosting, worker, listener) for worker, listener in enumerate(listeners)]
-        fleet = await owned.enter_async_context(open_fleet(setups, supervisor.knowledge))
-        for listener in listeners:
-            owned.callback(listener.close)  # before the workers drain: who connects then is turned away, not forgotten
+        fleet = await owned.enter_async_context(open_fleet(setups, listeners, supervisor.knowledge))
         supervisor.attach(fleet)
         await plane.open_for_calls()
         await assignment.settled()

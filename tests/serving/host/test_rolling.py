@@ -1,0 +1,90 @@
+"""Workers that are replaced or killed under load: a client that sends a call once more loses none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protos.client import AsyncClient, AsyncControlClient
+from serving.errors import WorkerFailed
+
+SCORES = [2, "NORMAL", 6.0, 6.0]  # the generation, and the second release's scores of a row of ones
+
+
+async def test_a_rolling_restart_loses_no_call(desk: Any, running: Any, under_load: Any, transport: str) -> None:
+    async with running(desk, workers=2, transport=transport) as here:
+        await here.control.push(desk.rows(3))
+        before, addresses = here.supervisor.pids, here.supervisor.addresses
+        async with under_load(*addresses) as load:
+            await here.supervisor.roll()
+        assert load.failed == []
+        assert load.answered > 100
+        assert [scores[1:] for scores in load.scores] == [SCORES[1:]]
+        assert here.supervisor.addresses == addresses
+        assert not set(here.supervisor.pids) & set(before)
+        for address in addresses:
+            async with AsyncClient(address) as worker:
+                assert (await worker.score("large_caps")).row_sequences.tolist() == [3, 3, 3, 3]
+
+
+async def test_a_worker_killed_under_load_loses_no_call(
+    desk: Any, running: Any, under_load: Any, transport: str
+) -> None:
+    async with running(desk, workers=2, transport=transport) as here:
+        async with under_load(*here.supervisor.addresses) as load:
+            await here.kill_worker(0)
+            await here.kill_worker(1)
+        assert load.failed == []
+        assert [scores[1:] for scores in load.scores] == [SCORES[1:]]
+        assert [each.restarts for each in (await here.control.status()).workers] == [1, 1]
+
+
+async def test_a_lone_worker_on_a_unix_socket_is_replaced(
+    desk: Any, running: Any, under_load: Any, transport: str, tmp_path: Path
+) -> None:
+    listen = f"unix:{tmp_path}/scorer.sock"
+    async with running(desk, transport=transport, listen=listen) as here:
+        assert here.supervisor.addresses == (listen,)
+        async with under_load(listen, listen) as load:
+            await here.supervisor.roll()
+        assert load.failed == []
+    assert list(tmp_path.glob("scorer.sock*")) == []
+
+
+async def test_workers_share_a_port_on_request(desk: Any, running: Any, under_load: Any, transport: str) -> None:
+    async with running(desk, workers=2, transport=transport, reuse_port=True) as here:
+        (address,) = set(here.supervisor.addresses)
+        async with under_load(address) as load:
+            await here.supervisor.roll()
+        assert load.failed == []
+
+
+async def test_a_halt_during_a_rolling_restart_holds_in_every_process(desk: Any, running: Any, under_load: Any) -> None:
+    async with running(desk, workers=2) as here:
+        async with under_load(*here.supervisor.addresses) as load:
+            rolling = here.supervisor.roll()
+            async with AsyncControlClient(here.supervisor.control) as control:
+                await control.halt("large_caps", reason="now")
+                score = await here.scorer.score("large_caps", ["AAA"])
+                assert score.posture == "HALTED"
+                await rolling
+        assert load.failed == []
+        assert {scores[1] for scores in load.scores} == {"NORMAL", "HALTED"}
+        for address in here.supervisor.addresses:
+            async with AsyncClient(address) as worker:
+                assert (await worker.score("large_caps", ["AAA"])).posture == "HALTED"
+
+
+async def test_a_successor_that_cannot_serve_takes_no_calls(desk: Any, running: Any) -> None:
+    async with running(desk) as here:
+        await here.control.push(desk.rows(0))
+        before = here.supervisor.pids
+        model = desk.home.releases / desk.releases[1] / "model.onnx"
+        model.chmod(0o644)
+        model.write_bytes(model.read_bytes()[:-1] + b"\0")
+        with pytest.raises(WorkerFailed, match="the present one stays"):
+            await here.supervisor.roll()
+        assert here.supervisor.pids == before
+        assert await here.state() == ("NORMAL", [0])
