@@ -22,20 +22,20 @@ from serving.transport.methods import Unary
 
 SET_ID = bytes.fromhex("ab" * 32)
 LIVE = "11" * 32
+ROWS = Tensor(name="features", dtype="float32", shape=("N", 2))
 COLUMN = Tensor(name="variable", dtype="float32", shape=("N", 1))
 
 
 class World:
     """The signal `large_caps`, whose live release gives x + 10 y; y may be missing, a score is at most 1000.
 
-    Time stands still at 1,000 ns.
+    Time stands still at 1,000 ns unless a clock is given.
     """
 
-    def __init__(self) -> None:
-        self.now_ns = 1_000
+    def __init__(self, clock: Callable[[], int] = lambda: 1_000) -> None:
         tables = FeatureTables({}, ReplayClock("replay"))
         tables.table(SET_ID, 2)
-        self.scorer = Scorer(Engine(monotonic_ns=lambda: self.now_ns), tables, monotonic_ns=lambda: self.now_ns)
+        self.scorer = Scorer(Engine(monotonic_ns=clock), tables)
         self.book = HealthBook()
         self.methods = data_plane(self.scorer, self.book)
         self.serve()
@@ -72,6 +72,7 @@ def linear(**changes: Any) -> Model:
         "takes_nan": np.array([False, True]),
         "backend": LinearBackend(np.array([1, 10], np.float32)),
         "max_abs_score": 1000.0,
+        "input": ROWS,
         "output": COLUMN,
     }
     return Model(**(facts | changes))

@@ -361,23 +361,22 @@ async def test_a_model_is_ready_when_it_can_answer_with_scores(world: Any) -> No
 async def test_metadata_is_the_model_files(world: Any, make_model: Callable[..., Any]) -> None:
     metadata = await ask(world, "ModelMetadata", name="large_caps")
     expected = oip.ModelMetadataResponse(name="large_caps", versions=["7"], platform="onnx_onnxv1")
-    expected.inputs.add(name="features", datatype="FP32", shape=[-1, -1])
+    expected.inputs.add(name="features", datatype="FP32", shape=[-1, 2])
     expected.outputs.add(name="variable", datatype="FP32", shape=[-1, 1])
     assert metadata == expected
-    world.serve(model=make_model(input=Tensor(name="rows", dtype="float32", shape=("", 2))))
-    assert list((await ask(world, "ModelMetadata", name="large_caps", version="7")).inputs[0].shape) == [-1, 2]
+    world.serve(model=make_model(input=Tensor(name="rows", dtype="float32", shape=(1, 2))))
+    (given,) = (await ask(world, "ModelMetadata", name="large_caps", version="7")).inputs
+    assert (given.name, list(given.shape)) == ("rows", [1, 2])
 
 
 async def test_the_configuration_is_what_triton_would_say(world: Any, make_model: Callable[..., Any]) -> None:
-    rows = Tensor(name="features", dtype="float32", shape=("N", 2))
-    world.serve(model=make_model(input=rows))
     config = (await ask(world, "ModelConfig", name="large_caps")).config
     assert (config.name, config.backend, config.max_batch_size) == ("large_caps", "onnxruntime", 65_536)
     assert [(each.name, each.data_type, list(each.dims)) for each in config.input] == [("features", 11, [2])]
     assert [(each.name, each.data_type, list(each.dims)) for each in config.output] == [("variable", 11, [1])]
     assert not config.output[0].HasField("reshape")
 
-    world.serve(model=make_model(input=rows, output=Tensor(name="score", dtype="float32", shape=("N",))))
+    world.serve(model=make_model(output=Tensor(name="score", dtype="float32", shape=("N",))))
     (score,) = (await ask(world, "ModelConfig", name="large_caps")).config.output
     assert (list(score.dims), score.HasField("reshape"), list(score.reshape.shape)) == ([1], True, [])
 
