@@ -26,19 +26,21 @@ from serving.errors import DeadlinePassed, ServingError
 from serving.runtime.engine import NO_DEADLINE_NS
 from serving.transport.grpc.server import Calls, StreamingCall, Unfinished
 from serving.transport.http2.errors import ConnectionFault, ErrorCode
-from serving.transport.http2.limits import Limits
+from serving.transport.http2.limits import Budget, Limits
 from serving.transport.listen import BACKLOG, Tls, address_of, bind
 from serving.transport.methods import Methods, Streaming
 
 LOG = logging.getLogger("signalbox.transport")
 
 _NS = 1_000_000_000
-_HIGH_WATER = 2**20  # bytes that wait in the socket's buffer before a peer is no longer read from
+_HIGH_WATER = 2**18  # bytes that wait in the socket's buffer before a peer is no longer read from
+_TURN_BYTES = 2**19  # of a peer's window that are used before what was written has left
 _LAST_CALLS_SECONDS = 0.5  # how long a peer has to see that no new calls are wanted
 _HTTP_1 = (b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"DELE")
+_HTTP_1_TEXT = b"this port speaks gRPC over HTTP/2: use a gRPC client\n"
 _HTTP_1_ANSWER = (
-    b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\ncontent-length: 55\r\n"
-    b"connection: close\r\n\r\nthis port speaks gRPC over HTTP/2: use a gRPC client. \n"
+    b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(_HTTP_1_TEXT), _HTTP_1_TEXT)
 )
 
 
@@ -60,7 +62,11 @@ class Outbox:
         """Writes what is there."""
         dirty, self.dirty = self.dirty, []
         for peer in dirty:
-            peer.flush()
+            try:
+                peer.flush()
+            except Exception as error:  # a defect of ours ends its own connection, and no other's
+                LOG.error("a connection could not be written to: %s", error, exc_info=error)
+                peer.abort()
 
     def __enter__(self) -> None:
         self.held += 1
@@ -89,6 +95,8 @@ class Peer(asyncio.Protocol):
             server.methods,
             server.limits,
             server.unfinished,
+            server.unread,
+            most_window=_TURN_BYTES,
             changed=self._changed,
             start=self._start,
         )
@@ -99,6 +107,9 @@ class Peer(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._opened_ns = time.monotonic_ns()
         self._watch = _Watch(self._opened_ns)
+        self._waiting = 0  # bytes in the socket's buffer while it is too full, as counted
+        self._is_leaving = False  # told that no more calls are wanted
+        self._is_counted = False  # among the refused
         self._streams: set[asyncio.Task[None]] = set()
         self._resumed = asyncio.Event()
         self._resumed.set()
@@ -107,10 +118,11 @@ class Peer(asyncio.Protocol):
         """See asyncio.Protocol."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_HIGH_WATER)
-        self._server.accept(self)
         tls = transport.get_extra_info("ssl_object")
-        if tls is not None and tls.selected_alpn_protocol() != "h2":
-            self.give_up("alpn")
+        if tls is not None and tls.selected_alpn_protocol() != "h2":  # what it says shows whether it can read an answer
+            words = "expected h2 to be negotiated by ALPN (RFC 9113, section 3.2), found something else"
+            self.connection.end(ConnectionFault(ErrorCode.HTTP_1_1_REQUIRED, words, limit="alpn"))
+        self._server.accept(self)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol: the way in."""
@@ -118,10 +130,12 @@ class Peer(asyncio.Protocol):
         outbox = self._outbox
         outbox.held += 1
         connection.now_ns = time.monotonic_ns()
-        connection.receive(data)
-        if connection.out and not self.calls.marked:
-            self.calls.mark()
-        outbox.held -= 1
+        try:
+            connection.receive(data)
+            if connection.out and not self.calls.marked:
+                self.calls.mark()
+        finally:
+            outbox.held -= 1
         if outbox.dirty and not outbox.held:
             outbox.flush()
         if connection.fault is not None:
@@ -130,7 +144,7 @@ class Peer(asyncio.Protocol):
             self._server.settled.set()
 
     def flush(self) -> None:
-        """Writes what the connection has to say. A peer that leaves too much unread is given up."""
+        """Writes what the connection has to say."""
         self.calls.marked = False
         out = self.connection.out
         transport = self._transport
@@ -140,13 +154,15 @@ class Peer(asyncio.Protocol):
             self._server.settled.set()
         transport.write(b"".join(out))
         out.clear()
-        if self.paused or self.connection.sending.unsent:
-            self._check_unsent(transport)
+        sending = self.connection.sending
+        if sending.window < _TURN_BYTES // 2 or sending.unsent or self.paused:
+            self._go_on(transport)
 
     def pause_writing(self) -> None:
         """See asyncio.Protocol: the peer does not read, so it is not read from either."""
         self.paused = True
         self._resumed.clear()
+        self._count_waiting(self.written)
         if self._transport is not None:
             self._transport.pause_reading()
 
@@ -154,8 +170,10 @@ class Peer(asyncio.Protocol):
         """See asyncio.Protocol."""
         self.paused = False
         self._resumed.set()
+        self._count_waiting(0)
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
+            self._go_on(self._transport)
 
     def eof_received(self) -> bool:
         """See asyncio.Protocol: calls under way are answered to nobody."""
@@ -165,20 +183,24 @@ class Peer(asyncio.Protocol):
         """See asyncio.Protocol."""
         self._transport = None
         self._resumed.set()
+        self._count_waiting(0)
         self.calls.close()
         self._server.lost(self)
 
     def check(self, now_ns: int) -> None:
         """Holds the peer to the limits of time."""
-        why = self._watch.overdue(self, now_ns, self._server.limits)
-        if why == "idle_seconds":
-            self.connection.finish_end()
-            self.flush()
-            self.close()
+        limits = self._server.limits
+        if self.connection.fault is not None:  # it was told so, and has had time to read that
+            if _over(max(self._opened_ns, self.connection.now_ns), now_ns, limits.frame_seconds):
+                self.abort()
+            return
+        why = self._watch.overdue(self, now_ns, limits)
+        if why == "idle_seconds" or (self._is_leaving and not self.busy):
+            self._leave()
         elif why:
             self.give_up(why)
         else:
-            self.calls.expire(now_ns)
+            self._expire(now_ns)
 
     @property
     def written(self) -> int:
@@ -193,17 +215,30 @@ class Peer(asyncio.Protocol):
     @property
     def busy(self) -> bool:
         """Whether a call is under way."""
-        return bool(self.connection.streams)
+        return bool(self.connection.streams) or self.connection.awaits_content
+
+    @property
+    def unread(self) -> int:
+        """Bytes of replies that the peer has not read, as the server counts them."""
+        return self.connection.sending.unsent + self._waiting
 
     def give_up(self, limit: str) -> None:
-        """Ends the connection at once, because of `limit`."""
-        self._server.refused[limit] += 1
-        self.connection.end(ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"{limit} passed", limit=limit))
-        if self._transport is not None:
-            if not self.paused:
-                self.flush()
-            self._transport.abort()
+        """Ends the connection because of `limit`: with GOAWAY to a peer that reads, else at once."""
         self.calls.close()
+        self.connection.end(ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"{limit} passed", limit=limit))
+        self._count_refused()
+        if self.paused:
+            self.abort()
+        else:
+            self.flush()
+            self.close()
+
+    def abort(self) -> None:
+        """Closes the connection at once; what was written and has not left is lost."""
+        self._count_refused()
+        self._count_waiting(0)
+        if self._transport is not None:
+            self._transport.abort()
 
     def close(self) -> None:
         """Closes the connection once what was written has left."""
@@ -217,17 +252,52 @@ class Peer(asyncio.Protocol):
         await asyncio.gather(*self._streams, return_exceptions=True)
 
     def _close_for_fault(self, data: bytes) -> None:
-        fault = self.connection.fault
-        self._server.refused[(fault.limit if fault else "") or "protocol"] += 1
+        self._count_refused()
+        self.calls.close()
         if self._transport is not None:
-            if not self.connection.greeted and data[:4] in _HTTP_1:
+            if not self.connection.is_http_2 and data[:4] in _HTTP_1:
                 self._transport.write(_HTTP_1_ANSWER)
             self._transport.close()
-        self.calls.close()
 
-    def _check_unsent(self, transport: asyncio.Transport) -> None:
-        if transport.get_write_buffer_size() + self.connection.sending.unsent > self._server.limits.unsent_bytes:
-            self.give_up("unsent_bytes")
+    def _count_refused(self) -> None:
+        if not self._is_counted and self.connection.fault is not None:
+            self._is_counted = True
+            self._server.refused[self.connection.fault.limit or "protocol"] += 1
+
+    def _leave(self) -> None:
+        """Two looks without a call between them: at the first the peer is told, at the second it is closed."""
+        if self._is_leaving:
+            self.connection.finish_end()
+            self.flush()
+            self.close()
+            return
+        self._is_leaving = True
+        self.connection.announce_end()
+        self.flush()
+
+    def _expire(self, now_ns: int) -> None:
+        try:
+            self.calls.expire(now_ns)
+        except ConnectionFault as fault:
+            self.connection.end(fault)
+            self.flush()
+            self._close_for_fault(b"")
+
+    def _go_on(self, transport: asyncio.Transport) -> None:
+        """Sends more of what waits, as long as the socket takes it; a peer that leaves too much unread is given up."""
+        sending, out = self.connection.sending, self.connection.out
+        while sending.reserve and not self.paused:
+            sending.refill()
+            if not out:
+                break
+            transport.write(b"".join(out))
+            out.clear()
+        if self._server.unread.is_over:
+            self._server.relieve()
+
+    def _count_waiting(self, size: int) -> None:
+        self._server.unread.used += size - self._waiting
+        self._waiting = size
 
     def _changed(self, calls: Calls) -> None:
         self._outbox.add(self)
@@ -270,28 +340,29 @@ class _Watch:
     """What one connection looked like when it was last looked at, and since when it has not moved."""
 
     def __init__(self, now_ns: int) -> None:
-        self._frame = (-1, now_ns)
-        self._unsent = (-1, now_ns)
+        self._frame: tuple[object, int] = (None, now_ns)
+        self._unsent: tuple[object, int] = (None, now_ns)
+        self._call: tuple[object, int] = (None, now_ns)
 
     def overdue(self, peer: Peer, now_ns: int, limits: Limits) -> str:
         """The limit of time that the peer has passed, or ""."""
         connection = peer.connection
         if not connection.greeted:
             return "handshake_seconds" if _over(peer.opened_ns, now_ns, limits.handshake_seconds) else ""
-        progress = connection.progress if connection.mid_frame else -1
-        self._frame = _since(self._frame, progress, now_ns)
-        if progress >= 0 and _over(self._frame[1], now_ns, limits.frame_seconds):
+        self._frame = _since(self._frame, (connection.mid_frame, connection.progress_made), now_ns)
+        if connection.mid_frame and not peer.paused and _over(self._frame[1], now_ns, limits.frame_seconds):
             return "frame_seconds"
         unsent = connection.sending.unsent + peer.written
         self._unsent = _since(self._unsent, unsent, now_ns)
         if unsent and _over(self._unsent[1], now_ns, limits.stalled_seconds):
             return "stalled_seconds"
-        if not connection.streams and _over(connection.now_ns, now_ns, limits.idle_seconds):
+        self._call = _since(self._call, (peer.busy, connection.last_stream, connection.answered), now_ns)
+        if not peer.busy and _over(self._call[1], now_ns, limits.idle_seconds):
             return "idle_seconds"
         return ""
 
 
-def _since(before: tuple[int, int], value: int, now_ns: int) -> tuple[int, int]:
+def _since(before: tuple[object, int], value: object, now_ns: int) -> tuple[object, int]:
     return before if before[0] == value else (value, now_ns)
 
 
@@ -311,6 +382,7 @@ class NativeTransport:
         self.limits = limits
         self.address = ""
         self.unfinished = Unfinished(limits.unfinished_bytes)
+        self.unread = Budget(limits.unread_bytes)
         self.outbox = Outbox(loop)
         self.refused: Counter[str] = Counter()
         self._accepted = 0
@@ -332,6 +404,15 @@ class NativeTransport:
         self._peers.add(peer)
         if len(self._peers) > self.limits.connections:
             peer.give_up("connections")
+        elif self.draining:
+            peer.connection.announce_end()
+
+    def relieve(self) -> None:
+        """Gives up those who leave most unread, until the others' replies fit."""
+        for peer in sorted(self._peers, key=lambda peer: -peer.unread):
+            if not self.unread.is_over:
+                return
+            peer.give_up("unread_bytes")
 
     def lost(self, peer: Peer) -> None:
         """A connection has gone."""
@@ -392,7 +473,14 @@ class NativeTransport:
             await asyncio.sleep(min(1.0, shortest / 4))
             now_ns = time.monotonic_ns()
             for peer in list(self._peers):
-                peer.check(now_ns)
+                self._check(peer, now_ns)
+
+    def _check(self, peer: Peer, now_ns: int) -> None:
+        try:
+            peer.check(now_ns)
+        except Exception as error:  # a defect of ours ends its own connection, not the watch over all
+            LOG.error("a connection could not be checked: %s", error, exc_info=error)
+            peer.give_up("defect")
 
     async def close(self) -> None:
         """Ends what is left."""

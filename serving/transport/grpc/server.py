@@ -19,7 +19,7 @@ from serving.transport.grpc.opening import NO_LENGTH, HttpAnswer, Opening, openi
 from serving.transport.http2 import frames
 from serving.transport.http2.errors import ErrorCode, StreamFault
 from serving.transport.http2.hpack import Head
-from serving.transport.http2.limits import Limits
+from serving.transport.http2.limits import Budget, Limits
 from serving.transport.http2.server import ServerConnection
 from serving.transport.methods import Methods, Streaming, Unary
 
@@ -174,11 +174,13 @@ class Calls:
         methods: Methods,
         limits: Limits,
         unfinished: Unfinished,
+        unread: Budget,
         *,
+        most_window: int = frames.MAX_WINDOW,
         changed: Callable[[Calls], None],
         start: Callable[[StreamingCall, Streaming, bytes], None],
     ) -> None:
-        self.connection = connection = ServerConnection(self, limits)
+        self.connection = connection = ServerConnection(self, limits, unread=unread, most_window=most_window)
         self.marked = False
         self.streams, self.out, self.sending = connection.streams, connection.out, connection.sending
         self._methods = methods

@@ -42,7 +42,7 @@ class Connection:
         self.now_ns = 0
         self.greeted = False  # the peer's SETTINGS have come
         self.peer_goes = False  # the peer has sent GOAWAY
-        self.progress = 0  # frames that came in whole, outside header blocks that go on
+        self.progress = 0  # frames that came in whole one by one, outside header blocks that go on
         self.final = False  # our last GOAWAY is out: no stream beyond `last_stream` is served
         self.limits = limits
         self.guard = Guard(limits)
@@ -125,6 +125,11 @@ class Connection:
         return self.streams.pop(stream_id, None)
 
     @property
+    def progress_made(self) -> tuple[int, int, int]:
+        """Changes with every frame that has come in whole."""
+        return self.progress, self.last_stream, self.answered
+
+    @property
     def mid_frame(self) -> bool:
         """Whether a frame or a header block has begun and not ended."""
         return bool(self._rest) or self._block is not None
@@ -151,7 +156,7 @@ class Connection:
     def _frame(self, data: bytes, at: int, end: int) -> int:
         """Reads the one frame at `at`; returns where the next begins, or −1 when it has not come in whole."""
         word, flags, stream_id = frames.HEAD.unpack_from(data, at)
-        size = word >> 8
+        size: int = word >> 8
         if size > frames.LEAST_MAX_FRAME_BYTES:
             raise ConnectionFault(
                 ErrorCode.FRAME_SIZE_ERROR,

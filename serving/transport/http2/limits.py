@@ -27,7 +27,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     continuation_frames: int = 16
     message_bytes: int = 16 * 2**20
     unfinished_bytes: int = 48 * 2**20  # of requests that have not come in whole, over all connections
-    unsent_bytes: int = 8 * 2**20  # of replies that one peer does not read
+    unsent_bytes: int = 8 * 2**20  # of replies that one peer's windows hold back
+    unread_bytes: int = 32 * 2**20  # of replies that peers do not read, over all connections
     stream_window_bytes: int = 2**20
     connection_window_bytes: int = 2**30
     resets: Rate = Rate(400, 100, 0.5)  # RST_STREAM received, and sent for faults of the peer

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 from serving.transport.http2 import frames
 from serving.transport.http2.connection import Connection
-from serving.transport.http2.errors import ConnectionFault, ErrorCode, StreamFault
+from serving.transport.http2.errors import ConnectionFault, ErrorCode, Http2Fault, StreamFault
 from serving.transport.http2.frames import Setting
 from serving.transport.http2.hpack import Head, HeaderListTooLarge
-from serving.transport.http2.limits import Limits
+from serving.transport.http2.limits import Budget, Limits
 
 _PREFACE_BYTES = len(frames.PREFACE)
 _TOO_LONG = (frames.LEAST_MAX_FRAME_BYTES + 1) << 8  # a frame's first word, from where on it is longer than we take
@@ -64,13 +64,31 @@ class Receiver(Protocol):
 class ServerConnection(Connection):
     """A connection whose peer is a client."""
 
-    def __init__(self, receiver: Receiver, limits: Limits) -> None:
-        super().__init__(limits)
+    def __init__(
+        self, receiver: Receiver, limits: Limits, *, unread: Budget | None = None, most_window: int = frames.MAX_WINDOW
+    ) -> None:
+        super().__init__(limits, unsent=unread, most_window=most_window)
         self._receiver = receiver
         self._preface = frames.PREFACE
         self._heads: dict[int, Head] = {}  # streams of which a known head has come, and nothing else yet
         self._last_refused = 0  # the highest stream that came after our last GOAWAY
         self.greet({Setting.MAX_CONCURRENT_STREAMS: limits.concurrent_streams})
+
+    @property
+    def is_http_2(self) -> bool:
+        """Whether the preface has come."""
+        return not self._preface
+
+    @property
+    def awaits_content(self) -> bool:
+        """Whether a head has come whose content has not, and that the receiver does not know of yet."""
+        return bool(self._heads)
+
+    def end(self, fault: Http2Fault) -> None:
+        """See Connection.end. Who sent no preface does not speak HTTP/2, and gets no frame (section 3.4)."""
+        super().end(fault)
+        if self._preface:
+            self.out.clear()
 
     def close_stream(self, stream_id: int) -> None:
         """Our side has ended the stream. Where the client has not, it is told that the rest is not wanted (8.1)."""

@@ -12,7 +12,7 @@ from loadtests.wire import PREFACE, Answer, Reading, Requests
 from serving.errors import WrongValue
 from serving.transport.call import Call
 from serving.transport.grpc.server import Calls, NativeCall, Unfinished
-from serving.transport.http2.limits import Limits
+from serving.transport.http2.limits import Budget, Limits
 from serving.transport.methods import Method, Streaming, Unary
 
 
@@ -58,12 +58,14 @@ class InMemory:
     def __init__(self, served: Served, limits: Limits | None = None) -> None:
         limits = limits or Limits()
         self.unfinished = Unfinished(limits.unfinished_bytes)
+        self.unread = Budget(limits.unread_bytes)
         self.started: list[tuple[NativeCall, Streaming, bytes]] = []
         self.changes = 0
         self.calls = Calls(
             served.methods,
             limits,
             self.unfinished,
+            self.unread,
             changed=self._changed,
             start=lambda *call: self.started.append(call),
         )
