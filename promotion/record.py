@@ -37,6 +37,7 @@ MAX_RELEASES = 64
 INLINE = -1  # the instrument of a row whose features came with the request
 _FIXED = struct.Struct("<8sIIIIQ32s")
 _COUNTS = struct.Struct("<QQ")
+_FACTS = struct.Struct("<qqiBBxx")  # event time, knowledge time, instrument, release, status
 _DIGEST_BYTES = 32
 _COUNT_AT = _FIXED.size
 _RELEASES_AT = _COUNT_AT + _COUNTS.size
@@ -67,6 +68,20 @@ def record_dtype(columns: int) -> np.dtype[np.void]:
             ("end", "<u8"),
         ]
     )
+
+
+def _facts_dtype(record: np.dtype[np.void]) -> np.dtype[np.void]:
+    """`record` with what is the same for all rows of a request, from its event time to its padding, as one field."""
+    fields: Any = record.fields
+    start, stop = (fields[name][1] for name in ("event_time_ns", "score"))
+    return np.dtype(
+        {"names": ["facts"], "formats": [f"V{stop - start}"], "offsets": [start], "itemsize": record.itemsize}
+    )
+
+
+def _row_struct(columns: int) -> struct.Struct:
+    """One record, as `record_dtype` lays it out."""
+    return struct.Struct(f"<QqqqiBBxxf{4 * columns}s{'' if columns % 2 else '4x'}Q")
 
 
 class _Names(msgspec.Struct, forbid_unknown_fields=True):
@@ -115,6 +130,9 @@ class RingWriter:
         self._counts: NDArray[np.uint64] = np.frombuffer(self._map, "<u8", 2, _COUNT_AT)
         records: NDArray[Any] = np.frombuffer(self._map, self._dtype, self.capacity, header)
         self._fields = {name: records[name] for name in self._dtype.names or ()}  # made once: half of a write's cost
+        self._fields["facts"] = records.view(_facts_dtype(self._dtype))["facts"]
+        self._first_at = header
+        self._pack_row = _row_struct(len(columns)).pack_into
         self._steps = np.arange(1, self.capacity + 1, dtype=np.uint64)
         self._written = 0
         self._releases: dict[str, int] = {}
@@ -171,6 +189,55 @@ class RingWriter:
             self._write_block(slice(slot, slot + size), slice(start, start + size), given)
             self._written += size
             start += size
+        self._counts[0] = self._written
+
+    def write_inline(
+        self, scored_at_ns: int, release: int, score: NDArray[np.float32], values: NDArray[np.float32]
+    ) -> None:
+        """Writes n rows whose features came with the request and whose scores are OK: the records of `write`, sooner.
+
+        score: float32 [n]. values: float32 [n, columns].
+        """
+        slot = self._written % self.capacity
+        if len(score) == 1:
+            sequence = self._written + 1
+            at = self._first_at + slot * self._dtype.itemsize
+            row = values.tobytes()
+            # One call stores the fields one after the other: the beginning first, the end last.
+            self._pack_row(self._map, at, sequence, scored_at_ns, 0, 0, INLINE, release, 0, score.item(), row, sequence)
+            self._written = sequence
+            self._counts[0] = sequence
+        elif slot + len(score) <= self.capacity:
+            self._write_inline_block(slice(slot, slot + len(score)), scored_at_ns, release, score, values)
+        else:
+            self.write(
+                scored_at_ns=scored_at_ns,
+                event_time_ns=0,
+                knowledge_time_ns=0,
+                instrument=INLINE,
+                release=release,
+                status=0,
+                score=score,
+                values=values,
+            )
+
+    def _write_inline_block(
+        self,
+        slots: slice,
+        scored_at_ns: int,
+        release: int,
+        score: NDArray[np.float32],
+        values: NDArray[np.float32],
+    ) -> None:
+        sequences = self._steps[: len(score)] + np.uint64(self._written)
+        fields = self._fields
+        fields["begin"][slots] = sequences
+        fields["scored_at_ns"][slots] = scored_at_ns
+        fields["facts"][slots] = np.void(_FACTS.pack(0, 0, INLINE, release, 0))
+        fields["score"][slots] = score
+        fields["values"][slots] = values
+        fields["end"][slots] = sequences
+        self._written += len(score)
         self._counts[0] = self._written
 
     def _write_block(self, slots: slice, part: slice, given: tuple[ArrayLike, ...]) -> None:

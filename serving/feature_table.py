@@ -20,6 +20,7 @@ Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+LAST_NS = 2**63 - 1  # the last instant that there is
 NO_ROW = -1  # the sequence of a slot that no row has filled
 AHEAD_NS = 1_000_000_000  # how far a publisher's clock may be ahead of ours
 MAX_FEATURE_SETS = 64
@@ -29,6 +30,10 @@ _FIRST_SIZE = 64
 
 class RowWentBack(RowError):
     """The row's sequence is not above that of the row in the table: it was replayed, or sent twice."""
+
+
+class RowRepeated(RowWentBack):
+    """The row's sequence is that of the row in the table: it came twice, and nothing is lost."""
 
 
 class RowFromTheFuture(RowError):
@@ -63,23 +68,30 @@ class Rows:
             self.sequences[which],
         )
 
+    def expiry_ns(self, max_age_ns: int | None = None) -> Int64s:
+        """int64 [n], UTC nanoseconds: the last instant at which each is fresh: of its time to live, and of the age."""
+        if max_age_ns is None:
+            return self.valid_until_ns
+        known_ns = self.knowledge_times_ns
+        aged_ns = np.where(known_ns > LAST_NS - max_age_ns, LAST_NS, known_ns + max_age_ns)
+        return np.minimum(self.valid_until_ns, aged_ns)
+
     def fresh(self, now_ns: int, max_age_ns: int | None = None) -> Bools:
         """bool [n]: there is a row, its time to live has not run out, and it is no older than `max_age_ns`."""
-        fresh: Bools = (self.sequences != NO_ROW) & (self.valid_until_ns >= now_ns)
-        if max_age_ns is not None:
-            fresh &= now_ns - self.knowledge_times_ns <= max_age_ns
+        fresh: Bools = (self.sequences != NO_ROW) & (self.expiry_ns(max_age_ns) >= now_ns)
         return fresh
 
 
 class FeatureTable:
     """The newest row per instrument of one feature set. Lives as long as the worker.
 
-    feature_set_id: 32 bytes. columns: features per row.
+    feature_set_id: 32 bytes. columns: features per row. version: a number that rises with every row taken.
     """
 
     def __init__(self, feature_set_id: bytes, columns: int) -> None:
         self.feature_set_id = feature_set_id
         self.columns = columns
+        self.version = 0
         self._slots: dict[str, int] = {}
         self._values = np.full((_FIRST_SIZE, columns), np.nan, np.float32)
         self._times = np.zeros((_FIRST_SIZE, 3), np.int64)  # event, knowledge, valid-until
@@ -91,9 +103,13 @@ class FeatureTable:
         return np.array([known[name] if name in known else self._new_slot(name) for name in instruments], np.int64)
 
     def rows(self, slots: Int64s) -> Rows:
-        """A copy of the rows at `slots`: one gather."""
+        """A copy of the rows at `slots`: one gather. Slot −1, of no instrument, has no row."""
         times = self._times[slots]
         return Rows(self._values[slots], times[:, 0], times[:, 1], times[:, 2], self._sequences[slots])
+
+    def sequences(self, slots: Int64s) -> Int64s:
+        """The sequences of the rows at `slots`: what tells whether a row has changed."""
+        return self._sequences[slots]
 
     def put(self, row: FeatureRow) -> None:
         """Takes `row` in place of the instrument's last; RowWentBack, RowValueError or TableFull: nothing changed."""
@@ -106,19 +122,21 @@ class FeatureTable:
         if slot is None:
             slot = self._new_slot(row.instrument)
         if row.sequence <= self._sequences[slot]:
-            raise RowWentBack(
+            kind = RowRepeated if row.sequence == self._sequences[slot] else RowWentBack
+            raise kind(
                 f"row of {row.instrument[:40]!r}: expected a sequence above {self._sequences[slot]}, found "
                 f"{row.sequence}; a sequence only rises"
             )
         self._values[slot] = row.values
         self._times[slot] = (row.event_time_ns, row.knowledge_time_ns, row.valid_until_ns)
         self._sequences[slot] = row.sequence
+        self.version += 1
 
     def _new_slot(self, instrument: str) -> int:
         slot = len(self._slots)
         if slot >= MAX_INSTRUMENTS:
             raise TableFull(f"expected at most {MAX_INSTRUMENTS} instruments, found one more: {instrument[:40]!r}")
-        if slot == len(self._sequences):
+        if slot == len(self._sequences) - 1:  # the last one stays empty: it is the one that slot −1 finds
             self._grow()
         self._slots[instrument] = slot
         return slot
@@ -132,10 +150,11 @@ class FeatureTable:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A pushed row that was not taken. index: its place in the batch."""
+    """A row that was not taken. index: its place in the batch. error: the name of its RowError."""
 
     index: int
     reason: str
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +201,7 @@ class FeatureTables:
             try:
                 rows[index] = self._take_row(data)
             except RowError as error:
-                refused.append(Refusal(index, str(error)))
+                refused.append(Refusal(index, str(error), type(error).__name__))
         return Taken(rows, tuple(refused))
 
     def _take_row(self, data: bytes) -> FeatureRow:

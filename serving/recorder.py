@@ -30,6 +30,10 @@ class Recorder(Protocol):
         """Records rows that `model` scored for the first time; slots None and bare values for inline rows."""
         ...
 
+    def record_inline(self, model: Model, rows: Float32s, scores: Float32s) -> None:
+        """Records inline rows whose scores are all OK: what `record` does, sooner."""
+        ...
+
 
 class NoRecorder:
     """Records nothing: where no monitor reads."""
@@ -38,6 +42,9 @@ class NoRecorder:
         self, model: Model, slots: Int64s | None, rows: Rows | Float32s, scores: Float32s, status: Bytes
     ) -> None:
         """See Recorder.record."""
+
+    def record_inline(self, model: Model, rows: Float32s, scores: Float32s) -> None:
+        """See Recorder.record_inline."""
 
 
 class Ring:
@@ -99,6 +106,11 @@ class RingRecorder:
             score=np.where(status == 0, scores, np.float32(np.nan)),
             values=rows.values if isinstance(rows, Rows) else rows,
         )
+
+    def record_inline(self, model: Model, rows: Float32s, scores: Float32s) -> None:
+        """Records inline rows whose scores are all OK."""
+        writer = self._rings[model.feature_set_id].writer
+        writer.write_inline(self._tables.clock.now_ns(), writer.release_index(model.digest), scores, rows)
 
     def _make(self, model: Model) -> Ring:
         feature_set_id = model.feature_set_id.hex()

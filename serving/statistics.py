@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -10,46 +9,70 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from serving.runtime.engine import EngineCounts
+from serving.runtime.counts import BATCH_BUCKETS as BATCH_BUCKETS
+from serving.runtime.counts import LATENCY_BUCKETS_NS as LATENCY_BUCKETS_NS
+from serving.runtime.counts import Histogram
+from serving.runtime.engine import Engine, EngineCounts
 
-LATENCY_BUCKETS_NS = tuple(
-    each * 1000 for each in (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
-)  # 10 µs to 50 ms; one more bucket holds what took longer
+Tally = tuple[int, int, int, int]  # rows by status: OK, STALE, UNKNOWN_INSTRUMENT, REFUSED
 
 
 @dataclass(slots=True)
 class ScorerCounts:
     """Counted by the handlers.
 
-    rows: by status (OK, STALE, UNKNOWN_INSTRUMENT, REFUSED). latencies: answered calls by LATENCY_BUCKETS_NS.
+    rows: answered, by status (OK, STALE, UNKNOWN_INSTRUMENT, REFUSED). refused_scores: scores of each release that were
+    no finite number within its limit. total: the latencies of calls that were answered without a run of a model.
     """
 
     requests: int = 0
     rows: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
     errors: Counter[str] = field(default_factory=Counter)
+    refused_scores: Counter[str] = field(default_factory=Counter)
     rows_pushed: int = 0
     rows_refused: int = 0
     swaps: int = 0
-    latencies: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BUCKETS_NS) + 1))
-    latency_sum_ns: int = 0
+    total: Histogram = field(default_factory=Histogram)
 
     def take(self, status: npt.NDArray[np.uint8], took_ns: int) -> None:
         """Counts an answer: its rows, and how long the worker had it."""
-        self.latencies[bisect_left(LATENCY_BUCKETS_NS, took_ns)] += 1
-        self.latency_sum_ns += took_ns
-        for kind, count in enumerate(np.bincount(status, minlength=4).tolist()):
+        self.total.observe(took_ns)
+        self.take_rows(status)
+
+    def take_rows(self, status: npt.NDArray[np.uint8]) -> None:
+        """Counts an answer's rows."""
+        self.add_rows(tally(status))
+
+    def add_rows(self, by_status: Tally) -> None:
+        """Counts rows that are counted already."""
+        for kind, count in enumerate(by_status):
             self.rows[kind] += count
+
+
+def tally(status: npt.NDArray[np.uint8]) -> Tally:
+    """How many rows have each status."""
+    ok, stale, unknown, refused = np.bincount(status, minlength=4).tolist()
+    return ok, stale, unknown, refused
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """How long calls spent in one stage: counts by LATENCY_BUCKETS_NS, the last for what took longer."""
+
+    counts: tuple[int, ...]
+    sum_ns: int
 
 
 class WorkerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """A worker's counts at one moment: what travels to the supervisor.
 
     rows: replies' rows by status, in the order of `serving.handlers.wire.RowStatus`. errors: calls refused, by error.
-    latencies: answered calls by LATENCY_BUCKETS_NS, the last for what took longer.
+    latencies: answered calls by LATENCY_BUCKETS_NS, the last for what took longer. stages: queue, features, model and
+    encode (`serving.runtime.counts`). batch_rows: runs by BATCH_BUCKETS of their rows, the last for bigger ones; their
+    sum is rows_scored. in_flight: calls that wait or are being run. refused_scores: by release.
     """
 
     requests: int = 0
-    rows: tuple[int, int, int, int] = (0, 0, 0, 0)
+    rows: Tally = (0, 0, 0, 0)
     errors: dict[str, int] = {}
     rows_pushed: int = 0
     rows_refused: int = 0
@@ -64,6 +87,28 @@ class WorkerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     model_failures: int = 0
     latencies: tuple[int, ...] = ()
     latency_sum_ns: int = 0
+    late: int = 0
+    in_flight: int = 0
+    stages: dict[str, Stage] = {}
+    batch_rows: tuple[int, ...] = ()
+    refused_scores: dict[str, int] = {}
+    shadow_rows: int = 0
+    shadow_failures: int = 0
+    shadow_shed: int = 0
+    shadow_waiting: int = 0
+
+
+def worker_statistics(scorer: ScorerCounts, engine: Engine) -> WorkerStatistics:
+    """What a worker has done, and what it holds now."""
+    shadows = engine.shadows
+    return msgspec.structs.replace(
+        statistics(scorer, engine.counts),
+        in_flight=engine.in_flight,
+        shadow_rows=shadows.scored,
+        shadow_failures=shadows.failed,
+        shadow_shed=shadows.shed,
+        shadow_waiting=shadows.waiting,
+    )
 
 
 def statistics(scorer: ScorerCounts, engine: EngineCounts) -> WorkerStatistics:
@@ -84,6 +129,14 @@ def statistics(scorer: ScorerCounts, engine: EngineCounts) -> WorkerStatistics:
         cancelled=engine.cancelled,
         shed=engine.shed,
         model_failures=engine.failed,
-        latencies=tuple(scorer.latencies),
-        latency_sum_ns=scorer.latency_sum_ns,
+        latencies=tuple(map(sum, zip(scorer.total.counts, engine.total.counts, strict=True))),
+        latency_sum_ns=scorer.total.total + engine.total.total,
+        late=engine.late,
+        stages={name: _stage(getattr(engine, name)) for name in ("queue", "features", "model", "encode")},
+        batch_rows=tuple(engine.batch_rows.counts),
+        refused_scores=dict(scorer.refused_scores),
     )
+
+
+def _stage(histogram: Histogram) -> Stage:
+    return Stage(tuple(histogram.counts), histogram.total)

@@ -56,6 +56,7 @@ STATUS: dict[type[Exception], Status] = {
     errors.ModelFailed: Status(Code.INTERNAL),
     errors.GenerationBehind: Status(Code.FAILED_PRECONDITION, retry=True),
     errors.PushRefused: Status(Code.INVALID_ARGUMENT),
+    errors.CanaryRefused: Status(Code.FAILED_PRECONDITION),
     errors.ScorerFailed: Status(Code.UNAVAILABLE, retry=True),
     FeatureError: Status(Code.INVALID_ARGUMENT),
     BrokenChain: Status(Code.DATA_LOSS),
@@ -82,5 +83,11 @@ def message_of(error: BaseException) -> str:
 
 
 def trailers_of(error: BaseException) -> tuple[tuple[str, str], ...]:
-    """The trailing metadata of a call that ends with `error`: whether it may succeed when it is sent again."""
-    return (("signalbox-retry", "1" if status_of(error).retry else "0"),)
+    """The trailing metadata of a call that ends with `error`: whether it may succeed when it is sent again, and when.
+
+    `grpc-retry-pushback-ms` is gRPC's own word for it (proposal A6): clients with a retry policy keep to it.
+    """
+    retry = ("signalbox-retry", "1" if status_of(error).retry else "0")
+    if isinstance(error, errors.Overloaded) and error.retry_after_ms is not None:
+        return (retry, ("grpc-retry-pushback-ms", str(error.retry_after_ms)))
+    return (retry,)

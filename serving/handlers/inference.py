@@ -45,6 +45,7 @@ class Inference:
 
     def infer(self, call: Call, body: bytes) -> None:
         """Answers a `ModelInferRequest`."""
+        self._scorer.counts.requests += 1
         plan = self.plans.find(body)
         if plan is not None:
             plan.form.take(call, body[plan.at :])
@@ -52,10 +53,7 @@ class Inference:
         try:
             self._infer(call, body)
         except ServingError as error:
-            counts = self._scorer.counts
-            counts.requests += 1
-            counts.errors[type(error).__name__] += 1
-            call.refuse(error)
+            self._scorer.refuse(call, error)
 
     def server_live(self, body: bytes) -> bytes:
         """Answers a `ServerLiveRequest`."""

@@ -1,6 +1,7 @@
 """What a worker does with a request, whatever transport brought it: bytes in, bytes out (design, section 3, flow 3).
 
-    transport → Scorer.score(call, bytes) → route → feature table → engine → ring → call.answer(bytes)
+    transport → Scorer.score(call, bytes) → plan → form → engine → call.answer(bytes) → ring     inline rows
+                                          → lookup → view → (engine) → call.answer(bytes)        rows of the table
 
 Nothing here waits: a question is answered in the turn of the loop that brought it, or in the next.
 """
@@ -8,66 +9,51 @@ Nothing here waits: a question is answered in the turn of the loop that brought 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 
 from protos.signalbox.v1 import scorer_pb2
-from serving.errors import DeadlinePassed, Draining, NoLiveRelease, ServingError, TooManyScores, UnknownSignal
-from serving.feature_table import FeatureTables, Rows
-from serving.handlers.form import Form, Write
+from serving.errors import Draining, NoLiveRelease, ServingError, UnknownSignal
+from serving.feature_table import NO_ROW, FeatureTables
+from serving.handlers.form import Fixed, Form, Write, refused_answer
+from serving.handlers.lookup import Lookup, Lookups
+from serving.handlers.mixed import Mixed
 from serving.handlers.plan import Plans
 from serving.handlers.routes import Route
 from serving.handlers.wire import (
     Answer,
-    Bytes,
-    Float32s,
-    Int64s,
     Question,
-    RowStatus,
+    count_rows,
     describe,
     distinct,
-    inline_rows,
     parse,
     read_question,
     write_answer,
 )
 from serving.recorder import NoRecorder, Recorder
 from serving.runtime.backend import Model
-from serving.runtime.engine import Done, Engine, Job
+from serving.runtime.engine import Engine
+from serving.runtime.lane import Caller
 from serving.statistics import ScorerCounts
 from serving.transport.call import AwaitedCall, Call
 
-Bools = npt.NDArray[np.bool_]
-
 RECHECK_SECONDS = 1.0  # how long a subscriber may believe in a row that has run out
+MOST_FORMS = 4096
+MOST_LOOKUPS = 4096
+_FEATURES = scorer_pb2.ScoreRequest.FEATURES_FIELD_NUMBER
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Asked:
-    """One question on its way. Lives as long as the request."""
-
-    call: Call
-    question: Question
-    route: Route
-    model: Model
-
-    def slots(self) -> Int64s:
-        """Where the table keeps the instruments asked for, int64 [n]; −1 for one that is not in the universe."""
-        places = self.route.places[self.model.feature_set_id]
-        names = self.question.instruments or self.route.universe
-        return np.array([places.get(name, -1) for name in names], np.int64)
+Ready = Form | Fixed
 
 
 class Scorer:
     """The handlers of `signalbox.v1.Scorer`. Lives as long as the worker.
 
-    routes: signal → route; `swap` replaces all of them in one assignment.
+    routes: signal → route; `swap` replaces all of them in one assignment. remember: whether requests are recognised by
+    their bytes; without it every one is parsed, and the answers are the same.
     """
 
     def __init__(
@@ -76,7 +62,7 @@ class Scorer:
         tables: FeatureTables,
         *,
         recorder: Recorder | None = None,
-        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        remember: bool = True,
     ) -> None:
         self.counts = ScorerCounts()
         self.tables = tables
@@ -84,16 +70,19 @@ class Scorer:
         self.engine = engine
         self.draining = False
         self.recorder: Recorder = recorder or NoRecorder()
-        self._monotonic_ns = monotonic_ns
+        self._remember = remember
         self._watchers: set[asyncio.Event] = set()
-        self._books: list[Plans[Form]] = []
+        self._books: list[Plans[Ready]] = []
+        self._forms: dict[tuple[str, str, int, Write, float], Ready] = {}
+        self._lookups: Lookups[Lookup | Fixed] = Lookups(most=MOST_LOOKUPS if remember else 0)
+        self._plans = self.plans()
+        self._latest = self._plans.latest
 
     def swap(self, routes: Mapping[str, Route]) -> None:
         """Serves `routes` from now on; subscribers get what changed."""
         self.routes = MappingProxyType(dict(routes))
         self.counts.swaps += 1
-        for book in self._books:
-            book.drop()
+        self._forget()
         self._wake()
 
     def rows_changed(self) -> None:
@@ -103,13 +92,14 @@ class Scorer:
     def drain(self) -> None:
         """Takes no more calls; those taken are answered. Subscriptions end."""
         self.draining = True
+        self._forget()
         for book in self._books:
             book.close()
         self._wake()
 
-    def plans(self) -> Plans[Form]:
+    def plans(self) -> Plans[Ready]:
         """A book of plans for one method; it is emptied at every swap, and closed when the worker drains."""
-        book: Plans[Form] = Plans()
+        book: Plans[Ready] = Plans() if self._remember else Plans(most=0)
         self._books.append(book)
         return book
 
@@ -118,158 +108,100 @@ class Scorer:
         self._check_open()
         return self._route(signal)
 
-    def form(self, route: Route, model: Model, rows: int, write: Write) -> Form:
+    def form(self, route: Route, model: Model, rows: int, write: Write) -> Ready:
         """What inline requests of `rows` rows to `model` have in common (`serving.handlers.plan`)."""
-        return Form(self, route, model, rows, write)
+        return self._form(route, model, rows, write, route.weight_of(model))
 
-    def take(self, form: Form, call: Call, features: bytes) -> None:
-        """Scores a request's rows, float32 [form.rows, feature], and answers `call` by `form.write`."""
+    def refuse(self, call: Caller, error: ServingError) -> None:
+        """Counts `error` and ends `call` with it."""
+        self.counts.errors[type(error).__name__] += 1
+        call.refuse(error)
+
+    def score(self, call: Call, body: bytes) -> None:
+        """Answers a `ScoreRequest`. The hot path: `Plans.find` is spelt out for the plan that is likeliest."""
         self.counts.requests += 1
-        route, model = form.route, form.model
-        if route.halted:
-            refused = np.full(form.rows, RowStatus.REFUSED, np.uint8)
-            nothing = np.full(form.rows, np.nan, np.float32)
-            self._send(call, Answer(route.generation, route.posture, None, nothing, refused, 0.0), form.write)
+        plan = self._latest.get(len(body))
+        if plan is not None and body.startswith(plan.prefix):
+            plan.form.take(call, body[plan.at :])
             return
-        rows = inline_rows(Question(route.signal, (), features), model)
-
-        def done(outcome: Float32s | ServingError) -> None:
-            if isinstance(outcome, ServingError):
-                self._refuse(call, outcome)
-                return
-            status = _score_status(outcome, model)
-            self.recorder.record(model, None, rows, outcome, status)
-            weight = route.weight_of(model)
-            self._send(call, Answer(route.generation, route.posture, model.digest, outcome, status, weight), form.write)
-
-        self._submit(_Asked(call, Question(route.signal, ()), route, model), rows, done)
-
-    def score(self, call: Call, body: bytes) -> Job | None:
-        """Answers a `ScoreRequest`. Returns the job while it waits to be run, so that a transport can cancel it."""
-        self.counts.requests += 1
+        lookup = self._lookups.find(body)
+        if lookup is not None:
+            lookup.take(call)
+            return
+        plan = self._plans.find(body)
+        if plan is not None:
+            plan.form.take(call, body[plan.at :])
+            return
         try:
-            self._check_open()
-            return self._ask(call, read_question(body))
+            self._ask(call, body)
         except ServingError as error:
-            self._refuse(call, error)
-            return None
+            self.refuse(call, error)
 
     def describe(self, body: bytes) -> bytes:
         """Answers a `DescribeRequest`. UnknownSignal or MalformedRequest for a bad one."""
         name = parse(scorer_pb2.DescribeRequest, body).signal
         return describe([self._route(name)] if name else list(self.routes.values()))
 
-    async def subscribe(self, body: bytes) -> AsyncIterator[bytes]:
+    async def subscribe(self, body: bytes) -> AsyncGenerator[bytes, None]:
         """Answers a `SubscribeRequest`: the present reply, then one whenever something changed, newest state only."""
         message = parse(scorer_pb2.SubscribeRequest, body)
-        question = Question(message.signal, distinct(message.instruments))
-        self._route(question.signal)
+        names = distinct(message.instruments)
+        self._route(message.signal)
+        asked = scorer_pb2.ScoreRequest(signal=message.signal, instruments=names).SerializeToString()
         last = b""
         with self._watching() as changed:
             while not self.draining:
                 changed.clear()
-                reply = await self._answer_to(question)
+                reply = await self._answer_to(asked)
                 if reply != last:
                     yield reply
                 last = reply
                 with suppress(TimeoutError):  # a row also changes by running out of time
                     await asyncio.wait_for(changed.wait(), RECHECK_SECONDS)
 
-    def _ask(self, call: Call, question: Question) -> Job | None:
+    def _ask(self, call: Caller, body: bytes) -> None:
+        self._check_open()
+        question = read_question(body)
         route = self._route(question.signal)
+        if question.features:
+            self._ask_inline(call, body, question, route)
+        else:
+            self._ask_table(call, body, question, route)
+
+    def _ask_inline(self, call: Caller, body: bytes, question: Question, route: Route) -> None:
         if route.halted:
-            self._send(call, _refused_answer(route, question))
-            return None
-        asked = _Asked(call, question, route, route.model(question.release))
-        return self._ask_inline(asked) if question.features else self._ask_table(asked)
-
-    def _ask_inline(self, asked: _Asked) -> Job:
-        rows = inline_rows(asked.question, asked.model)
-
-        def done(outcome: Float32s | ServingError) -> None:
-            if isinstance(outcome, ServingError):
-                self._refuse(asked.call, outcome)
+            n = len(question.instruments) or count_rows(question, _model_for_shape(route, question))
+            ready: Ready = Fixed(self, route, refused_answer(route, n, None), write_answer)
+        else:
+            split = route.split(question.instruments, question.release, inline=True)
+            n = count_rows(question, split.models[0])
+            if split.weights is not None:
+                Mixed(self, route, split, question.features).take(call)
                 return
-            status = _score_status(outcome, asked.model)
-            self.recorder.record(asked.model, None, rows, outcome, status)
-            self._reply(asked, outcome, status)
+            ready = self._form(route, split.models[0], n, write_answer, split.weight)
+        self._plans.learn(scorer_pb2.ScoreRequest, _FEATURES, body, question.features, ready)
+        ready.take(call, question.features)
 
-        return self._submit(asked, rows, done)
+    def _ask_table(self, call: Caller, body: bytes, question: Question, route: Route) -> None:
+        if route.halted:
+            ready: Lookup | Fixed = Fixed(self, route, _refused_rows(route, question), write_answer)
+        else:
+            ready = Lookup(self, self.tables, route, question)
+        self._lookups.keep(body, ready, len(question.instruments or route.universe))
+        ready.take(call)
 
-    def _ask_table(self, asked: _Asked) -> Job | None:
-        model, slots = asked.model, asked.slots()
-        rows = self.tables.table(model.feature_set_id, model.columns).rows(slots)
-        status = _row_status(rows, slots, model, self.tables.clock.now_ns(), asked.question.max_age_ns)
-        scores, known = model.memo.look_up(slots, rows.sequences)
-        missing = np.flatnonzero((status == RowStatus.OK) & ~known)
-        if not len(missing):
-            self._reply(asked, scores, status, rows)
-            return None
-
-        def done(outcome: Float32s | ServingError) -> None:
-            if isinstance(outcome, ServingError):
-                self._refuse(asked.call, outcome)
-                return
-            scores[missing] = outcome
-            self._keep(model, slots[missing], rows.at(missing), outcome)
-            self._reply(asked, scores, status, rows)
-
-        return self._submit(asked, rows.values[missing], done)
-
-    def _submit(self, asked: _Asked, rows: Float32s, done: Done) -> Job:
-        allowance = asked.model.allowance
-        if not allowance.take(len(rows), self._monotonic_ns()):
-            raise TooManyScores(
-                f"release {asked.model.digest[:12]}: expected at most {allowance.per_second:.0f} new scores a second "
-                f"in a worker, found {len(rows)} more; ask less often, or raise the limit in a new release"
-            )
-        job = Job(asked.model, rows, done, asked.call.deadline_ns)
-        self.engine.submit(job)
-        return job
-
-    def _keep(self, model: Model, slots: Int64s, rows: Rows, scores: Float32s) -> None:
-        """Remembers new scores, and records those that are the first of their row."""
-        first = np.flatnonzero(model.memo.keep(slots, rows.sequences, scores))
-        if len(first):
-            status = _score_status(scores[first], model)
-            self.recorder.record(model, slots[first], rows.at(first), scores[first], status)
-
-    def _reply(self, asked: _Asked, scores: Float32s, status: Bytes, rows: Rows | None = None) -> None:
-        """Answers with the route that the question came in by; a signal that was halted meanwhile is refused."""
-        route, model = asked.route, asked.model
-        now = self.routes.get(route.signal)
-        if now is not None and now.halted:
-            route, status = now, np.full(len(status), RowStatus.REFUSED, np.uint8)
-        status[(status == RowStatus.OK) & ~_leaves(scores, model)] = RowStatus.REFUSED
-        answer = Answer(
-            route.generation,
-            route.posture,
-            model.digest,
-            scores,
-            status,
-            route.weight_of(model),
-            None if rows is None else rows.knowledge_times_ns,
-            None if rows is None else rows.sequences,
-            () if asked.question.instruments else route.universe,
-        )
-        self._send(asked.call, answer)
-
-    def _send(self, call: Call, answer: Answer, write: Write = write_answer) -> None:
-        now_ns = self._monotonic_ns()
-        if call.deadline_ns <= now_ns:
-            self._refuse(call, DeadlinePassed("the deadline passed before the reply could be sent; allow more time"))
-            return
-        try:
-            body = write(answer)
-        except ServingError as error:
-            self._refuse(call, error)
-            return
-        self.counts.take(answer.status, now_ns - call.began_ns)
-        call.answer(body)
-
-    def _refuse(self, call: Call, error: ServingError) -> None:
-        self.counts.errors[type(error).__name__] += 1
-        call.refuse(error)
+    def _form(self, route: Route, model: Model, rows: int, write: Write, weight: float) -> Ready:
+        key = (route.signal, model.digest, rows, write, weight)
+        form = self._forms.get(key)
+        if form is None or form.route is not route:
+            if len(self._forms) >= MOST_FORMS:
+                self._forms.clear()
+            if route.halted:
+                form = Fixed(self, route, refused_answer(route, rows, None), write)
+            else:
+                form = Form(self, route, model, rows, write, weight)
+            self._forms[key] = form
+        return form
 
     def _route(self, signal: str) -> Route:
         route = self.routes.get(signal)
@@ -282,10 +214,21 @@ class Scorer:
         if self.draining:
             raise Draining("this worker is stopping; ask another worker, or repeat in a moment")
 
-    async def _answer_to(self, question: Question) -> bytes:
-        call = AwaitedCall(self._monotonic_ns())
-        self._ask(call, question)
+    async def _answer_to(self, asked: bytes) -> bytes:
+        call = AwaitedCall(self.engine.now_ns())
+        lookup = self._lookups.find(asked)
+        if lookup is not None:
+            lookup.take(call)
+        else:
+            self._ask(call, asked)
         return await call.reply
+
+    def _forget(self) -> None:
+        """What was known of requests said what their routes were."""
+        for book in self._books:
+            book.drop()
+        self._forms.clear()
+        self._lookups.clear()
 
     @contextmanager
     def _watching(self) -> Iterator[asyncio.Event]:
@@ -301,43 +244,14 @@ class Scorer:
             changed.set()
 
 
-def _score_status(scores: Float32s, model: Model) -> Bytes:
-    """uint8 [n] of RowStatus: OK or REFUSED."""
-    return np.where(_leaves(scores, model), RowStatus.OK, RowStatus.REFUSED).astype(np.uint8)
-
-
-def _leaves(scores: Float32s, model: Model) -> Bools:
-    """bool [n]: the score is a finite number within the release's limit."""
-    return np.abs(scores) <= model.score_limit  # NaN compares false
-
-
-def _row_status(rows: Rows, slots: Int64s, model: Model, now_ns: int, max_age_ns: int | None) -> Bytes:
-    """uint8 [n] of RowStatus, before the model is asked; OK means: may be scored."""
-    status = np.where(rows.fresh(now_ns, max_age_ns), RowStatus.OK, RowStatus.STALE).astype(np.uint8)
-    holes = np.isnan(rows.values)
-    if holes.any():
-        status[(holes & ~model.takes_nan).any(axis=1) & (status == RowStatus.OK)] = RowStatus.REFUSED
-    status[slots < 0] = RowStatus.UNKNOWN_INSTRUMENT
-    return status
-
-
-def _refused_answer(route: Route, question: Question) -> Answer:
-    """The answer of a halted signal. NoLiveRelease where even the number of rows is not known."""
-    names: Iterable[str] = question.instruments or route.universe
-    n = len(tuple(names))
-    if question.features and not question.instruments:
-        n = len(inline_rows(question, _model_for_shape(route, question)))
-    inline = bool(question.features)
-    return Answer(
-        route.generation,
-        route.posture,
-        None,
-        np.full(n, np.nan, np.float32),
-        np.full(n, RowStatus.REFUSED, np.uint8),
-        0.0,
-        None if inline else np.zeros(n, np.int64),
-        None if inline else np.full(n, -1, np.int64),
-        () if question.instruments else route.universe,
+def _refused_rows(route: Route, question: Question) -> Answer:
+    """The answer of a halted signal to a request by instrument."""
+    n = len(question.instruments or route.universe)
+    return replace(
+        refused_answer(route, n, None),
+        knowledge_times_ns=np.zeros(n, np.int64),
+        sequences=np.full(n, NO_ROW, np.int64),
+        instruments=() if question.instruments else route.universe,
     )
 
 

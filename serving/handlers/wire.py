@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from protos.signalbox.v1 import scorer_pb2
 from serving.errors import DuplicateInstrument, MalformedRequest, WrongShape, WrongValue
+from serving.feature_table import LAST_NS
 from serving.handlers.routes import Posture, Route
 from serving.runtime.backend import Model
 
@@ -52,8 +53,9 @@ class Question:
 class Answer:
     """What goes back: parallel arrays, one element per instrument.
 
-    scores: float32. status: uint8 of RowStatus. weight: the capital weight of every OK score. knowledge_times_ns,
-    sequences: int64, or None for inline rows. instruments: only where the question named none.
+    scores: float32. status: uint8 of RowStatus. weight: the capital weight of every OK score; weights: float32 where
+    it differs by row. knowledge_times_ns, sequences: int64, or None for inline rows. instruments: only where the
+    question named none. canary: a second release; release_index: uint8, 1 where it scored, None where it did not.
     """
 
     generation: int
@@ -65,6 +67,9 @@ class Answer:
     knowledge_times_ns: Int64s | None = None
     sequences: Int64s | None = None
     instruments: tuple[str, ...] = ()
+    canary: str = ""
+    weights: Float32s | None = None
+    release_index: Bytes | None = None
 
 
 def read_question(body: bytes) -> Question:
@@ -97,22 +102,18 @@ def distinct(names: Any) -> tuple[str, ...]:
     return instruments
 
 
-def inline_rows(question: Question, model: Model) -> Float32s:
-    """The question's own rows, float32 [n, feature]. WrongShape or WrongValue when they do not fit the model."""
+def count_rows(question: Question, model: Model) -> int:
+    """How many rows the question brings, float32 [n, feature]. WrongShape when their bytes do not fit the model."""
     row_bytes = 4 * model.columns
-    n, rest = divmod(len(question.features), row_bytes)
-    if rest:
+    n, over = divmod(len(question.features), row_bytes)
+    if over:
         raise WrongShape(
             f"features: expected a multiple of {row_bytes} bytes ({model.columns} float32 a row), found "
             f"{len(question.features)}; send {', '.join(model.features[:3])}, ... in the order Describe gives"
         )
     if question.instruments and len(question.instruments) != n:
         raise WrongShape(f"features: expected {len(question.instruments)} rows, one per instrument, found {n}")
-    rows = np.frombuffer(question.features, "<f4").reshape(n, model.columns)
-    total = rows.sum(dtype=np.float64)
-    if not np.isfinite(total):
-        check_values(rows, model)
-    return rows
+    return n
 
 
 def check_values(rows: Float32s, model: Model) -> None:
@@ -133,14 +134,15 @@ def write_answer(answer: Answer) -> bytes:
     inline = answer.sequences is None
     knowledge = np.zeros(n, "<i8") if answer.knowledge_times_ns is None else answer.knowledge_times_ns
     sequences = np.full(n, -1, "<i8") if answer.sequences is None else answer.sequences
+    weights = np.float32(answer.weight) if answer.weights is None else answer.weights
     reply = scorer_pb2.ScoreReply(
         generation=answer.generation,
         posture=POSTURES[answer.posture],
-        releases=[answer.release] if answer.release else [],
+        releases=[digest for digest in (answer.release, answer.canary) if digest],
         scores=np.where(ok, answer.scores, np.float32(np.nan)).astype("<f4").tobytes(),
         status=answer.status.tobytes(),
-        weights=np.where(ok, np.float32(answer.weight), np.float32(0)).astype("<f4").tobytes(),
-        release_index=bytes(n),
+        weights=np.where(ok, weights, np.float32(0)).astype("<f4").tobytes(),
+        release_index=bytes(n) if answer.release_index is None else answer.release_index.tobytes(),
         knowledge_time_unix_ns=knowledge.astype("<i8", copy=False).tobytes(),
         row_sequence=sequences.astype("<i8", copy=False).tobytes(),
         instruments=() if inline else answer.instruments,
@@ -174,4 +176,4 @@ def _max_age_ns(message: Any) -> int | None:
         return None
     if message.max_feature_age_ms < 0:
         raise WrongValue(f"max_feature_age_ms: expected 0 or more, found {message.max_feature_age_ms}; leave it out")
-    return int(message.max_feature_age_ms) * NS_PER_MS
+    return min(int(message.max_feature_age_ms) * NS_PER_MS, LAST_NS)

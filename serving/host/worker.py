@@ -45,7 +45,7 @@ from serving.recorder import RingRecorder
 from serving.runtime.backend import Model
 from serving.runtime.engine import Engine
 from serving.runtime.loader import load
-from serving.statistics import statistics
+from serving.statistics import worker_statistics
 
 LOG = logging.getLogger("signalbox.worker")
 
@@ -132,7 +132,7 @@ class Worker:
 
     def statistics(self) -> Ack:
         """What was done so far."""
-        return Ack(statistics=statistics(self.scorer.counts, self.scorer.engine.counts))
+        return Ack(statistics=worker_statistics(self.scorer.counts, self.scorer.engine))
 
     async def _load(self, digest: str, known: Mapping[str, Principal]) -> None:
         try:
@@ -176,6 +176,7 @@ class Worker:
             universe=universe,
             places={model.feature_set_id: self._places(model, universe) for model in models.values()},
             reason=reason,
+            shadow=served.shadow,
         )
 
     def _places(self, model: Model, universe: tuple[str, ...]) -> dict[str, int]:

@@ -61,8 +61,9 @@ class Model:
 
     @cached_property
     def score_limit(self) -> float:
-        """The largest absolute score that may leave: the release's limit, and a finite number in any case."""
-        return min(self.max_abs_score, float(np.finfo(np.float32).max))
+        """The largest absolute score that may leave: the release's limit as float32 has it, and finite in any case."""
+        largest = float(np.finfo(np.float32).max)
+        return float(np.float32(min(self.max_abs_score, largest)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 _SMOOTHING = 0.2  # weight of the newest run
+_SURPRISE = 4.0  # a run counts as at most this many times what was expected: a pause of the machine is no cost
+_SIZES = 40  # powers of two
 
 
 class RunCost:
-    """One release's run times by batch size, in powers of two. Lives as long as the release is loaded.
+    """One release's run times per row, by batch size in powers of two. Lives as long as the release is loaded.
 
-    A size that was never run is judged by the nearest one that was: in proportion from a smaller one, as it is from a
-    bigger one.
+    A size that was never run is judged by the nearest one that was: in proportion from a smaller one, as the whole of
+    it from a bigger one.
 
     >>> cost = RunCost()
     >>> cost.learn(4, 1000)
@@ -17,21 +19,32 @@ class RunCost:
     (1000.0, 16000.0, 1000.0)
     """
 
+    __slots__ = ("_row_ns",)
+
     def __init__(self) -> None:
-        self._by_size: dict[int, float] = {}
+        self._row_ns = [0.0] * _SIZES  # by bit length of the number of rows; 0 for a size that was never run
 
     def learn(self, rows: int, took_ns: int) -> None:
         """A run of `rows` rows took so long."""
         size = rows.bit_length()
-        known = self._by_size.get(size, float(took_ns))
-        self._by_size[size] = known + _SMOOTHING * (took_ns - known)
+        row_ns = took_ns / rows
+        known = self._row_ns[size]
+        if known:
+            row_ns = known + _SMOOTHING * (min(row_ns, _SURPRISE * known) - known)
+        self._row_ns[size] = row_ns
 
     def expected_ns(self, rows: int) -> float:
         """How long a run of `rows` rows should take; 0 before anything is known."""
+        return rows * self._row_ns[rows.bit_length()] or self._guess_ns(rows)
+
+    def _guess_ns(self, rows: int) -> float:
+        if not rows:
+            return 0.0
         size = rows.bit_length()
-        if not self._by_size or size in self._by_size:
-            return self._by_size.get(size, 0.0)
-        smaller = [known for known in self._by_size if known < size]
-        if smaller:
-            return self._by_size[max(smaller)] * float(2 ** (size - max(smaller)))
-        return self._by_size[min(self._by_size)]
+        for smaller in range(size - 1, 0, -1):
+            if self._row_ns[smaller]:
+                return rows * self._row_ns[smaller]
+        for bigger in range(size + 1, _SIZES):
+            if self._row_ns[bigger]:
+                return (1 << (bigger - 1)) * self._row_ns[bigger]
+        return 0.0

@@ -1,8 +1,10 @@
-"""Scores what has arrived: every job of one turn of the loop, stacked per release, in one run (design D2).
+"""Scores what has arrived: every call of one turn of the loop, stacked per release, in one run (design D2).
 
-Nothing waits for company: a job that is alone when the turn ends runs alone. A run that would hold the loop for long
-goes to a thread; the runtime lets go of the interpreter while it computes. A job whose caller has gone, or whose
-deadline has passed, is not run.
+    work.take(call) → admit, enter → [turn: gather → run → finish the calls] → settle → shadow releases
+
+Nothing waits for company: a call that is alone when the turn ends runs alone. A run that would hold the loop for long
+goes to a thread; the runtime lets go of the interpreter while it computes. A call whose caller has gone, or whose
+deadline has passed, is not run. What can wait until the replies are out (the ring, the counts, shadow releases) waits.
 """
 
 from __future__ import annotations
@@ -10,181 +12,318 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from serving.errors import CallCancelled, DeadlinePassed, ModelFailed, Overloaded, ServingError
+from serving.errors import CallCancelled, DeadlinePassed, ModelFailed, Overloaded, ServingError, TooManyScores
 from serving.runtime.backend import Model
-from serving.runtime.cost import RunCost
+from serving.runtime.batch import Batch, Moment, Part, look_over, look_over_all, rest, without_faults
+from serving.runtime.counts import EngineCounts as EngineCounts
+from serving.runtime.lane import NO_DEADLINE_NS as NO_DEADLINE_NS
+from serving.runtime.lane import Caller, Lane, Work
+from serving.runtime.shadow import Shadows
 
 LOG = logging.getLogger("signalbox.engine")
 
 Float32s = npt.NDArray[np.float32]
-Done = Callable[[Float32s | ServingError], None]
 
-NO_DEADLINE_NS = 2**63 - 1
 STALL_NS = 2_000_000  # a run predicted to take longer than this leaves the loop
-MAX_WAITING_ROWS = 200_000
-
-
-class Job:
-    """Rows of one call on their way through the engine. Lives as long as the call.
-
-    rows: C-contiguous float32 [n, feature]. deadline_ns: on the monotonic clock. done: called once, from the loop,
-    with float32 [n] scores or the error; a cancelled job's `done` is called too.
-    """
-
-    __slots__ = ("cancelled", "deadline_ns", "done", "model", "rows")
-
-    def __init__(self, model: Model, rows: Float32s, done: Done, deadline_ns: int = NO_DEADLINE_NS) -> None:
-        self.model = model
-        self.rows = rows
-        self.done = done
-        self.deadline_ns = deadline_ns
-        self.cancelled = False
-
-
-@dataclass(slots=True)
-class EngineCounts:
-    """What the engine has done since it started."""
-
-    batches: int = 0
-    rows: int = 0
-    largest_batch: int = 0
-    threaded: int = 0
-    expired: int = 0
-    cancelled: int = 0
-    shed: int = 0
-    failed: int = 0
+MAX_QUEUE_NS = 50_000_000  # a call that would wait longer than this for those before it is refused at once
+MAX_WAITING_ROWS = 200_000  # per release: what the rows in waiting may take of memory
+_STEP_ROWS = 64  # rows admitted before the clock is looked at again
+_NS_PER_MS = 1_000_000
 
 
 class Engine:
     """One worker's engine. Lives as long as the worker; everything runs on the loop it was made in.
 
-    monotonic_ns: the clock that deadlines are instants of.
+    turn: a context that every turn's replies are given out in: the transport's outbox. monotonic_ns: the clock that
+    deadlines are instants of. executor: where long runs go; None for the loop's own.
     """
 
     def __init__(
         self,
         *,
+        turn: AbstractContextManager[object] | None = None,
         executor: Executor | None = None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         stall_ns: int = STALL_NS,
+        max_queue_ns: int = MAX_QUEUE_NS,
         max_waiting_rows: int = MAX_WAITING_ROWS,
     ) -> None:
         self.counts = EngineCounts()
         self._loop = asyncio.get_running_loop()
+        self._turn_context: AbstractContextManager[object] = turn or nullcontext()
         self._executor = executor
-        self._monotonic_ns = monotonic_ns
+        self.now_ns = monotonic_ns
         self._stall_ns = stall_ns
+        self._max_queue_ns = max_queue_ns
         self._max_waiting_rows = max_waiting_rows
-        self._arrived: list[Job] = []
-        self._waiting_rows = 0
-        self._costs: dict[str, RunCost] = {}
+        self._lanes: dict[int, Lane] = {}  # by the identity of the model, which the lane keeps alive
+        self._entered: list[Lane] = []
+        self._finished: list[Batch] = []
+        self._threaded: set[Batch] = set()
+        self.shadows = Shadows(self)
 
-    def submit(self, job: Job) -> None:
-        """Takes `job` in; it runs at the end of this turn of the loop. Overloaded when too many rows wait already."""
-        if self._waiting_rows + len(job.rows) > self._max_waiting_rows:
-            self.counts.shed += 1
-            raise Overloaded(
-                f"expected at most {self._max_waiting_rows} rows in waiting, found {self._waiting_rows} and "
-                f"{len(job.rows)} more; back off and repeat, or ask another worker"
-            )
-        if not self._arrived:
-            self._loop.call_soon(self._turn)
-        self._arrived.append(job)
-        self._waiting_rows += len(job.rows)
+    @property
+    def busy(self) -> bool:
+        """Whether calls wait for this loop to run them."""
+        return bool(self._entered)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that wait or are being run."""
+        waiting = sum(len(work.calls) for lane in self._lanes.values() for work in lane.works)
+        return waiting + sum(batch.callers for batch in self._threaded)
+
+    def lane(self, model: Model) -> Lane:
+        """Where rows wait for `model`; made when it is first asked for."""
+        lane = self._lanes.get(id(model))
+        if lane is None:
+            lane = self._lanes[id(model)] = Lane(model)
+        return lane
 
     def forget(self, digest: str) -> None:
-        """Drops what is known of a release that is no longer loaded."""
-        self._costs.pop(digest, None)
+        """Lets go of a release that is no longer loaded; what still waits for it is run."""
+        for key, lane in list(self._lanes.items()):
+            if lane.model.digest == digest:
+                del self._lanes[key]
+
+    def admit(self, lane: Lane, rows: int, call: Caller) -> None:
+        """Whether `call` may wait for `lane` with `rows` rows: DeadlinePassed or Overloaded when it would be in vain.
+
+        What nobody is ahead of is always admitted: a prediction that nothing is run to correct would stay wrong.
+        """
+        now_ns = self.now_ns()
+        if call.deadline_ns <= now_ns:
+            self.counts.expired += 1
+            raise DeadlinePassed("the deadline passed before the call could be queued; allow more time")
+        ahead_ns = self._ahead_ns(lane, now_ns)
+        if ahead_ns or lane.waiting:
+            self._check_wait(lane, rows, call.deadline_ns - now_ns, ahead_ns)
+        lane.free = min(lane.waiting + max(rows, _STEP_ROWS), self._max_waiting_rows)
+        lane.soonest_ns = now_ns + int(ahead_ns + lane.cost.expected_ns(lane.free))
+
+    def enter(self, work: Work) -> None:
+        """Has `work`, whose calls begin to come, run when this turn of the loop ends, or after the run under way."""
+        lane = work.lane
+        if not lane.works and not lane.running_until_ns:
+            self._call_for_turn(lane)
+        lane.works.append(work)
+
+    def run(self, lane: Lane, rows: Float32s, then: Callable[[Float32s | ServingError], None]) -> None:
+        """Runs the lane's model for nobody who waits: here, or in a thread where that would hold the loop for long."""
+        if lane.cost.expected_ns(len(rows)) <= self._stall_ns:
+            then(self._timed(lane, rows))
+            return
+        running = self._loop.run_in_executor(self._executor, self._timed, lane, rows)
+        running.add_done_callback(lambda done: then(outcome_of(done)))
+
+    def soon(self, turn: Callable[[], None]) -> None:
+        """Has `turn` called in the next turn of the loop."""
+        self._loop.call_soon(turn)
+
+    def _call_for_turn(self, lane: Lane) -> None:
+        if not self._entered:
+            self._loop.call_soon(self._turn)
+        self._entered.append(lane)
 
     def _turn(self) -> None:
-        arrived, self._arrived = self._arrived, []
-        groups: dict[int, list[Job]] = {}
-        for job in arrived:
-            groups.setdefault(id(job.model), []).append(job)
-        for jobs in groups.values():
-            self._run(jobs[0].model, jobs)
+        entered, self._entered = self._entered, []
+        with self._turn_context:
+            for lane in entered:
+                batch = self._gather(lane)
+                if batch is not None:
+                    self._start(batch)
+        self._settle()
 
-    def _run(self, model: Model, jobs: list[Job]) -> None:
-        wanted = self._still_wanted(jobs)
-        if not wanted:
-            return
-        rows = wanted[0].rows if len(wanted) == 1 else np.concatenate([job.rows for job in wanted])
-        self._count(rows)
-        cost = self._costs.setdefault(model.digest, RunCost())
-        if cost.expected_ns(len(rows)) > self._stall_ns:
-            self._run_in_thread(model, wanted, rows, cost)
+    def _gather(self, lane: Lane) -> Batch | None:
+        """Takes up what waits in `lane` and may be run; None when nothing is left."""
+        now_ns = self.now_ns()
+        parts: list[Part] = []
+        moments: list[Moment] = []
+        soonest_ns = NO_DEADLINE_NS
+        for work in lane.take_up():
+            calls, work.calls = work.calls, []
+            blocks, work.blocks = work.blocks, []
+            earliest_ns = look_over(calls, moments)
+            if earliest_ns < soonest_ns:
+                soonest_ns = earliest_ns
+            parts.append(Part(work, calls, blocks))
+        if soonest_ns <= now_ns or lane.limited:
+            parts = self._still_wanted(lane, parts, now_ns)
+            moments, soonest_ns = look_over_all(parts)
+        if not parts:
+            return None
+        batch = Batch(lane, parts, moments, soonest_ns, now_ns)
+        return batch if batch.fit else without_faults(batch)
+
+    def _still_wanted(self, lane: Lane, parts: list[Part], now_ns: int) -> list[Part]:
+        """What is left without the calls that are cancelled or expired, or too many for the release."""
+        wanted = [rest(part, [self._unwanted(call, now_ns) for call in part.calls]) for part in parts]
+        if lane.limited:
+            wanted = [rest(part, _too_many(lane.model, part, now_ns)) for part in wanted]
+        return [part for part in wanted if part.calls]
+
+    def _unwanted(self, call: Caller, now_ns: int) -> ServingError | None:
+        if call.cancelled:
+            self.counts.cancelled += 1
+            return CallCancelled("the caller went away before its rows were scored")
+        if call.deadline_ns <= now_ns:
+            self.counts.expired += 1
+            return DeadlinePassed("the deadline passed before the rows were scored; allow more time")
+        return None
+
+    def _start(self, batch: Batch) -> None:
+        lane = batch.lane
+        expected_ns = lane.cost.expected_ns(len(batch.rows))
+        batch.ready_ns = self.now_ns()
+        if expected_ns > self._stall_ns:
+            lane.running_until_ns = batch.ready_ns + int(expected_ns)
+            self._threaded.add(batch)
+            running = self._loop.run_in_executor(self._executor, self._timed, lane, batch.rows)
+            running.add_done_callback(partial(self._ran_aside, batch))
         else:
-            self._finish(wanted, _predict(model, rows, cost))
+            outcome = predict(lane.model, batch.rows)
+            batch.scored_ns = scored_ns = self.now_ns()
+            lane.cost.learn(len(batch.rows), scored_ns - batch.ready_ns)
+            self._deliver(batch, outcome)
 
-    def _run_in_thread(self, model: Model, jobs: list[Job], rows: Float32s, cost: RunCost) -> None:
+    def _ran_aside(self, batch: Batch, done: asyncio.Future[Float32s | ServingError]) -> None:
         self.counts.threaded += 1
-        running = self._loop.run_in_executor(self._executor, _predict, model, rows, cost)
-        running.add_done_callback(lambda done: self._finish(jobs, _outcome(done)))
+        self._threaded.discard(batch)
+        batch.lane.running_until_ns = 0
+        if batch.lane.works:
+            self._call_for_turn(batch.lane)
+        batch.scored_ns = self.now_ns()
+        with self._turn_context:
+            self._deliver(batch, outcome_of(done))
+        self._settle()
 
-    def _still_wanted(self, jobs: list[Job]) -> list[Job]:
-        now_ns = self._monotonic_ns()
-        wanted = [job for job in jobs if not job.cancelled and job.deadline_ns > now_ns]
-        if len(wanted) == len(jobs):
-            return wanted
-        for job in jobs:
-            if job.cancelled:
-                self.counts.cancelled += 1
-                self._end(job, CallCancelled("the caller went away before its rows were scored"))
-            elif job.deadline_ns <= now_ns:
-                self.counts.expired += 1
-                self._end(job, DeadlinePassed("the deadline passed before the rows were scored; allow more time"))
-        return wanted
-
-    def _finish(self, jobs: Sequence[Job], outcome: Float32s | ServingError) -> None:
+    def _deliver(self, batch: Batch, outcome: Float32s | ServingError) -> None:
+        """Hands each work its scores, in their order, or the error."""
         if isinstance(outcome, ServingError):
-            self.counts.failed += len(jobs)
-            for job in jobs:
-                self._end(job, outcome)
-            return
-        start = 0
-        for job in jobs:
-            stop = start + len(job.rows)
-            self._end(job, outcome[start:stop])
-            start = stop
+            for part in batch.parts:
+                self.counts.failed += len(part.calls)
+                part.work.refuse(part.calls, outcome)
+        else:
+            batch.scores = outcome
+            batch.sound = sound = all_within(outcome, batch.lane.model.score_limit)
+            late = batch.soonest_ns <= batch.scored_ns
+            for part, at in batch.slices():
+                self._finish(part, outcome[at], sound, batch.scored_ns if late else 0)
+        batch.done_ns = self.now_ns()
+        self._finished.append(batch)
 
-    def _end(self, job: Job, outcome: Float32s | ServingError) -> None:
-        self._waiting_rows -= len(job.rows)
+    def _finish(self, part: Part, scores: Float32s, sound: bool, late_ns: int) -> None:
+        """Hands a work its scores. late_ns: calls whose deadline is not after it are refused; 0 where there is none."""
         try:
-            job.done(outcome)
-        except Exception:  # a defect of ours: the others of the batch still get their answers, and this one an error
-            LOG.exception("release %s: a reply could not be made", job.model.digest[:12])
-            job.done(ModelFailed(f"release {job.model.digest[:12]}: its reply could not be made; the log says why"))
+            if late_ns and not part.work.shared:  # a shared one has more callers than the batch's, and sees to it
+                part, scores = self._in_time(part, scores, late_ns)
+            if part.calls:
+                part.work.finish(part.calls, scores, sound)
+        except (
+            Exception
+        ):  # a defect of ours: the other works of the batch still get their scores, and this one an error
+            digest = part.work.lane.model.digest[:12]
+            LOG.exception("release %s: a reply could not be made", digest)
+            part.work.refuse(
+                part.calls, ModelFailed(f"release {digest}: its reply could not be made; the log says why")
+            )
 
-    def _count(self, rows: Float32s) -> None:
-        counts = self.counts
-        counts.batches += 1
-        counts.rows += len(rows)
-        counts.largest_batch = max(counts.largest_batch, len(rows))
+    def _in_time(self, part: Part, scores: Float32s, now_ns: int) -> tuple[Part, Float32s]:
+        """Refuses the calls whose deadline passed while their rows were scored; the others and their scores."""
+        late = [call.deadline_ns <= now_ns for call in part.calls]
+        self.counts.late += sum(late)
+        error = DeadlinePassed("the deadline passed while the rows were scored; allow more time")
+        in_time = scores.reshape(len(late), part.work.rows)[np.logical_not(late)]
+        return rest(part, [error if each else None for each in late]), in_time.ravel()
+
+    def _settle(self) -> None:
+        finished, self._finished = self._finished, []
+        for batch in finished:
+            try:
+                batch.settle(self.counts)
+            except Exception:  # the replies are out: what could not be recorded is known to the log alone
+                LOG.exception("release %s: scored rows could not be recorded", batch.lane.model.digest[:12])
+
+    def _timed(self, lane: Lane, rows: Float32s) -> Float32s | ServingError:
+        """Runs the lane's model and learns what that costs."""
+        began_ns = self.now_ns()
+        outcome = predict(lane.model, rows)
+        lane.cost.learn(len(rows), self.now_ns() - began_ns)
+        return outcome
+
+    def _ahead_ns(self, lane: Lane, now_ns: int) -> float:
+        """How long what a call of `lane` has to wait for should take."""
+        ahead_ns = 0.0
+        for other in self._entered:
+            ahead_ns += other.cost.expected_ns(other.waiting)
+        if lane.running_until_ns:
+            ahead_ns += max(1, lane.running_until_ns - now_ns) + lane.cost.expected_ns(lane.waiting)
+        return ahead_ns
+
+    def _check_wait(self, lane: Lane, rows: int, left_ns: int, ahead_ns: float) -> None:
+        """Overloaded when a call with `left_ns` until its deadline would wait too long, or for too many rows."""
+        waiting = lane.waiting
+        own_ns = max(0.0, lane.cost.expected_ns(waiting + rows) - lane.cost.expected_ns(waiting))
+        if waiting + rows > self._max_waiting_rows:
+            why = f"expected at most {self._max_waiting_rows} rows in waiting, found {waiting} and {rows} more"
+        elif ahead_ns > self._max_queue_ns:
+            why = f"expected to wait at most {_ms(self._max_queue_ns)}, found {_ms(ahead_ns)} of work ahead"
+        elif ahead_ns + own_ns > left_ns:
+            why = f"expected an answer within {_ms(left_ns)}, found {_ms(ahead_ns + own_ns)} of work until then"
+        else:
+            return
+        self.counts.shed += 1
+        raise Overloaded(
+            f"{why}; back off and repeat, or ask another worker", retry_after_ms=max(1, round(ahead_ns / _NS_PER_MS))
+        )
 
 
-def _predict(model: Model, rows: Float32s, cost: RunCost) -> Float32s | ServingError:
-    """Runs the model and learns what it costs. An error comes back as a value: nothing may be left unanswered."""
-    began = time.perf_counter_ns()
+def predict(model: Model, rows: Float32s) -> Float32s | ServingError:
+    """Runs `model`. An error comes back as a value: nothing may be left unanswered."""
     try:
         scores = model.backend.predict(rows)
     except Exception as error:  # noqa: BLE001 - whatever a runtime raises, its callers get an answer
         return ModelFailed(f"release {model.digest[:12]}: {type(error).__name__}: {error}")
     if scores.shape != (len(rows),):
         return ModelFailed(f"release {model.digest[:12]}: expected {len(rows)} scores, found shape {scores.shape}")
-    cost.learn(len(rows), time.perf_counter_ns() - began)
     return scores
 
 
-def _outcome(done: asyncio.Future[Float32s | ServingError]) -> Float32s | ServingError:
+def all_within(scores: Float32s, limit: float) -> bool:
+    """Whether each score is a finite number within ±limit; limit is one that float32 holds."""
+    if len(scores) == 1:
+        return bool(-limit <= scores.item() <= limit)
+    return bool(np.maximum.reduce(np.abs(scores)) <= limit)  # a NaN among them is the maximum, and compares false
+
+
+def outcome_of(done: asyncio.Future[Float32s | ServingError]) -> Float32s | ServingError:
     """What a thread brought back; one that the executor never ran is a failure like any other."""
     error = None if done.cancelled() else done.exception()
     if done.cancelled() or error is not None:
         return ModelFailed(f"the rows were not scored: {error or 'the worker is stopping'}")
     return done.result()
+
+
+def _too_many(model: Model, part: Part, now_ns: int) -> list[ServingError | None]:
+    """For each call of `part`: TooManyScores where the release's limit does not allow its rows."""
+    if not part.calls:
+        return []
+    takers = 1 if part.work.shared else len(part.calls)
+    taken = [model.allowance.take(part.work.rows, now_ns) for _ in range(takers)]
+    error = TooManyScores(
+        f"release {model.digest[:12]}: expected at most {model.allowance.per_second:.0f} new scores a second in a "
+        f"worker, found {part.work.rows} more; ask less often, or raise the limit in a new release"
+    )
+    return [None if each else error for each in (taken * len(part.calls) if part.work.shared else taken)]
+
+
+def _ms(ns: float) -> str:
+    return f"{ns / _NS_PER_MS:.1f} ms"

@@ -17,13 +17,13 @@ from features.row import FeatureRow, encode_row
 from protos.score import Score, read_score
 from protos.signalbox.v1 import scorer_pb2
 from serving import errors
-from serving.transport.call import AwaitedCall
 from serving.feature_table import FeatureTables
 from serving.handlers.routes import Route
+from serving.handlers.scorer import Scorer
 from serving.runtime.allowance import Allowance
 from serving.runtime.backend import LinearBackend, Model
 from serving.runtime.engine import NO_DEADLINE_NS, Engine
-from serving.handlers.scorer import Scorer
+from serving.transport.call import AwaitedCall
 
 SET_ID = bytes.fromhex("ab" * 32)
 UNIVERSE = ("AAA", "BBB", "CCC")
@@ -38,6 +38,9 @@ class Recorder:
     def record(self, model: Model, slots: Any, rows: Any, scores: Any, status: Any) -> None:
         self.records.append((model.digest, None if slots is None else slots.tolist(), scores.tolist(), status.tolist()))
 
+    def record_inline(self, model: Model, rows: Any, scores: Any) -> None:
+        self.records.append((model.digest, None, scores.tolist(), [0] * len(scores)))
+
 
 class World:
     """A scorer with a live release (x + 10 y, y may be missing) and a shadow (2 x), made by hand."""
@@ -47,7 +50,7 @@ class World:
         self.tables = FeatureTables({1: KEY}, ReplayClock("replay"))
         self.recorder = Recorder()
         engine = Engine(monotonic_ns=lambda: self.now_ns)
-        self.scorer = Scorer(engine, self.tables, recorder=self.recorder, monotonic_ns=lambda: self.now_ns)
+        self.scorer = Scorer(engine, self.tables, recorder=self.recorder)
         self.serve()
 
     def serve(self, **changes: Any) -> None:
@@ -322,9 +325,8 @@ async def test_a_draining_worker_takes_nothing_new_and_answers_what_it_took(worl
 async def test_a_cancelled_call_is_not_scored(world: World) -> None:
     call = AwaitedCall(0)
     body = scorer_pb2.ScoreRequest(signal="large_caps", features=np.ones(2, "<f4").tobytes()).SerializeToString()
-    job = world.scorer.score(call, body)
-    assert job is not None
-    job.cancelled = True
+    world.scorer.score(call, body)
+    call.cancelled = True
     with pytest.raises(errors.CallCancelled):
         await call.reply
     assert world.scorer.engine.counts.rows == 0
