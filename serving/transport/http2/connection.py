@@ -184,7 +184,7 @@ class Connection:
         self.reset(fault.stream_id, fault.code)
         if stream is not None:
             self._stream_gone(fault.stream_id, stream)
-        self.guard.spend("resets", self.now_ns, self.answered)
+        self._spend("resets")
 
     def _handle(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         if self._block is not None and (kind != frames.CONTINUATION or stream_id != self._block.stream_id):
@@ -196,7 +196,15 @@ class Connection:
         if kind < len(self._handlers):
             self._handlers[kind](flags, stream_id, payload)
         else:
-            self.guard.spend("empty_frames", self.now_ns, self.answered)  # unknown types are ignored (section 4.1)
+            self._spend("empty_frames")  # unknown types are ignored (section 4.1)
+
+    def _spend(self, name: str) -> None:
+        """Takes one from a rate of the limits: ConnectionFault when nothing is left.
+
+        Answers earn the peer more, where no window of its own had cut them short: else it could have them dribble out
+        for ever (CVE-2019-9511).
+        """
+        self.guard.spend(name, self.now_ns, self.answered + self.sending.whole_frames)
 
     def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
         if not stream_id:
@@ -211,7 +219,7 @@ class Connection:
             return
         ended = bool(flags & frames.END_STREAM)
         if not content and not ended:
-            self.guard.spend("empty_frames", self.now_ns, self.answered)
+            self._spend("empty_frames")
         self._shrink_window(stream_id, left - size, ended=ended)
         self._data_came(stream_id, content, ended=ended)
 
@@ -267,7 +275,7 @@ class Connection:
         if block is None:
             raise _protocol(f"CONTINUATION: expected after HEADERS alone, found on stream {stream_id}")
         if not payload:
-            self.guard.spend("empty_frames", self.now_ns, self.answered)
+            self._spend("empty_frames")
         block.add(payload, self.limits)
         if flags & frames.END_HEADERS:
             self._block = None
@@ -276,7 +284,7 @@ class Connection:
     def _priority(self, flags: int, stream_id: int, payload: bytes) -> None:
         if not stream_id:
             raise _protocol("PRIORITY: expected a stream, found stream 0")
-        self.guard.spend("empty_frames", self.now_ns, self.answered)
+        self._spend("empty_frames")
         if len(payload) != 5:
             raise StreamFault(
                 stream_id, ErrorCode.FRAME_SIZE_ERROR, f"PRIORITY: expected 5 bytes, found {len(payload)}"
@@ -290,12 +298,12 @@ class Connection:
         stream = self.forget(stream_id)
         if stream is not None:
             self._stream_gone(stream_id, stream)
-        self.guard.spend("resets", self.now_ns, self.answered)
+        self._spend("resets")
 
     def _settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id:
             raise _protocol(f"SETTINGS: expected stream 0, found stream {stream_id}")
-        self.guard.spend("settings", self.now_ns, self.answered)
+        self._spend("settings")
         if flags & frames.ACK:
             if payload:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS: expected an empty acknowledgement")
@@ -333,7 +341,7 @@ class Connection:
             raise _protocol(f"PING: expected stream 0, found stream {stream_id}")
         if len(payload) != 8:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"PING: expected 8 bytes, found {len(payload)}")
-        self.guard.spend("pings", self.now_ns, self.answered)
+        self._spend("pings")
         if not flags & frames.ACK:
             self.out.append(frames.frame(frames.PING, frames.ACK, 0, payload))
         elif payload == _FINAL_PING:
@@ -344,7 +352,7 @@ class Connection:
             raise _protocol(f"GOAWAY: expected stream 0, found stream {stream_id}")
         if len(payload) < 8:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"GOAWAY: expected 8 bytes or more, found {len(payload)}")
-        self.guard.spend("empty_frames", self.now_ns, self.answered)
+        self._spend("empty_frames")
         self.peer_goes = True
 
     def _window_update(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -352,7 +360,7 @@ class Connection:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"WINDOW_UPDATE: expected 4 bytes, found {len(payload)}")
         if stream_id and self._is_idle(stream_id):
             raise _protocol(f"WINDOW_UPDATE: expected an open stream, found stream {stream_id}, which never was")
-        self.guard.spend("window_updates", self.now_ns, self.answered)
+        self._spend("window_updates")
         increment = frames.WORD.unpack(payload)[0] & frames.MAX_WINDOW
         if not increment:
             words = "WINDOW_UPDATE: expected an increment of 1 or more, found 0"

@@ -10,15 +10,21 @@ _NS = 1_000_000_000
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """A bucket of `burst` that refills by `per_second`, and by `per_call` for every call that was answered."""
+    """A bucket of `burst` that refills by `per_second`, and by `per_answer` for every frame of answers sent."""
 
     burst: int
     per_second: int
-    per_call: float = 0.0
+    per_answer: float = 0.0
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Every limit of the transport. What passes one ends its own stream or connection, and nobody else's."""
+    """Every limit of the transport. What passes one ends its own stream or connection, and nobody else's.
+
+    The rates are what an honest client never reaches: Go's sends a PING and a WINDOW_UPDATE behind every answer that
+    finds none under way (its bandwidth estimate), grpcio a few; most give back half a window at a time, some a frame;
+    one that gives up resets all streams it has. ValueError for a limit that RFC 9113 does not allow or that excludes
+    every request.
+    """
 
     connections: int = 1024
     concurrent_streams: int = 1024
@@ -31,17 +37,45 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     unread_bytes: int = 32 * 2**20  # of replies that peers do not read, over all connections
     stream_window_bytes: int = 2**20
     connection_window_bytes: int = 2**30
-    resets: Rate = Rate(400, 100, 0.5)  # RST_STREAM received, and sent for faults of the peer
-    pings: Rate = Rate(200, 20, 0.5)
+    resets: Rate = Rate(2048, 200, 1.0)  # RST_STREAM received, and sent for faults of the peer
+    pings: Rate = Rate(200, 20, 2.0)
     settings: Rate = Rate(50, 5)
     empty_frames: Rate = Rate(200, 100, 2.0)  # DATA and CONTINUATION without content, PRIORITY, unknown types
-    window_updates: Rate = Rate(2000, 1000, 4.0)
-    refused_streams: Rate = Rate(2048, 500, 1.0)  # streams opened beyond `concurrent_streams`
+    window_updates: Rate = Rate(2048, 1000, 4.0)
+    refused_streams: Rate = Rate(2048, 500, 1.0)  # streams opened beyond `concurrent_streams`, or after GOAWAY
     handshake_seconds: float = 5.0  # from the connection to the peer's SETTINGS, TLS included
     frame_seconds: float = 5.0  # for a frame or header block that has begun
     request_seconds: float = 30.0  # for a request that has begun
     stalled_seconds: float = 20.0  # how long a peer may leave a reply unread
     idle_seconds: float = 600.0  # without a call
+
+    def __post_init__(self) -> None:
+        """See the class."""
+        for name, (least, most) in _RANGES.items():
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(f"{name}: expected {least} to {most}, found {getattr(self, name)}; correct the limits")
+
+
+_ANY = 2**31 - 1
+_FRAME = 16_384  # the largest that a peer may always send (RFC 9113, section 4.2)
+_RANGES: dict[str, tuple[float, float]] = {
+    "connections": (1, _ANY),
+    "concurrent_streams": (1, _ANY),
+    "header_list_bytes": (1024, _ANY),
+    "header_block_bytes": (_FRAME, _ANY),
+    "continuation_frames": (0, _ANY),
+    "message_bytes": (1, _ANY),
+    "unfinished_bytes": (_FRAME, 2**63),
+    "unsent_bytes": (_FRAME, 2**63),
+    "unread_bytes": (_FRAME, 2**63),
+    "stream_window_bytes": (_FRAME, _ANY),
+    "connection_window_bytes": (65_535, _ANY),
+    "handshake_seconds": (0.001, 86_400),
+    "frame_seconds": (0.001, 86_400),
+    "request_seconds": (0.001, 86_400),
+    "stalled_seconds": (0.001, 86_400),
+    "idle_seconds": (0.001, 86_400 * 365),
+}
 
 
 class Budget:
@@ -62,18 +96,18 @@ class Guard:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._buckets: dict[str, tuple[float, int, int]] = {}  # name → left, at_ns, calls answered then
+        self._buckets: dict[str, tuple[float, int, int]] = {}  # name → left, at_ns, answers sent by then
 
-    def spend(self, name: str, now_ns: int, calls: int) -> None:
+    def spend(self, name: str, now_ns: int, answers: int) -> None:
         """Takes one from the rate `name`. ConnectionFault ENHANCE_YOUR_CALM when nothing is left.
 
-        now_ns: monotonic. calls: how many the connection has answered.
+        now_ns: monotonic. answers: how many the connection has sent, frame by frame.
         """
         rate: Rate = getattr(self._limits, name)
-        left, at_ns, then = self._buckets.get(name, (float(rate.burst), now_ns, calls))
-        earned = (now_ns - at_ns) / _NS * rate.per_second + (calls - then) * rate.per_call
+        left, at_ns, then = self._buckets.get(name, (float(rate.burst), now_ns, answers))
+        earned = (now_ns - at_ns) / _NS * rate.per_second + (answers - then) * rate.per_answer
         left = min(float(rate.burst), left + earned) - 1.0
-        self._buckets[name] = left, now_ns, calls
+        self._buckets[name] = left, now_ns, answers
         if left < 0:
             raise ConnectionFault(
                 ErrorCode.ENHANCE_YOUR_CALM,

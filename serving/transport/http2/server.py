@@ -250,7 +250,7 @@ class ServerConnection(Connection):
 
     def _refuse(self, stream_id: int) -> None:
         self.reset(stream_id, ErrorCode.REFUSED_STREAM)
-        self.guard.spend("refused_streams", self.now_ns, self.answered)
+        self._spend("refused_streams")
 
     def _trailers(self, stream_id: int, head: Head | None, *, ended: bool) -> None:
         if head is None or head.fault or not ended or any(name[:1] == b":" for name, _ in head.fields):
