@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import HealthCheck, settings
@@ -25,6 +26,18 @@ def honest_loop() -> Iterator[BlockBuster]:
     """
     with blockbuster_ctx(scanned_modules=["serving", "protos"]) as detector:
         yield detector
+
+
+@pytest.fixture(autouse=True, scope="session")
+def grpc_poller() -> Iterator[None]:
+    """grpcio's asyncio poller lives as long as the tests do.
+
+    Its thread is joined when its last user goes: in a running loop that is a blocking call, wherever the server or
+    channel happens to be collected.
+    """
+    grpc.aio.init_grpc_aio()
+    yield
+    grpc.aio.shutdown_grpc_aio()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -39,31 +39,46 @@ class GrpcioTransport:
     address: HOST:PORT or unix:PATH. outbox: the context that an engine's turn runs in; grpcio needs none.
     """
 
-    def __init__(self, server: grpc.aio.Server, address: str) -> None:
+    def __init__(self, server: grpc.aio.Server, under_way: UnderWay, address: str) -> None:
         self.address = address
         self.outbox: AbstractContextManager[object] = nullcontext()
-        self.calls = 0  # under way
         self._server = server
-        self._idle = asyncio.Event()
-        self._draining = False
+        self._under_way = under_way
 
     async def drain(self, grace_seconds: float, stop: Callable[[], None]) -> None:
         """Takes no more calls, and ends when those taken are answered or the grace is over.
 
         stop: called once no new call is taken: streaming methods are to end.
         """
-        self._draining = True
         stopping = asyncio.ensure_future(self._server.stop(grace_seconds))
         stop()
-        self.left(0)
         with suppress(TimeoutError):  # what is still unanswered then is cut off by stop()
-            await asyncio.wait_for(self._idle.wait(), grace_seconds)
+            await asyncio.wait_for(self._under_way.over(), grace_seconds)
         await stopping
 
-    def left(self, calls: int = 1) -> None:
-        """So many calls are over."""
-        self.calls -= calls
-        if self._draining and not self.calls:
+    @property
+    def calls(self) -> int:
+        """How many are under way."""
+        return self._under_way.calls
+
+
+class UnderWay:
+    """The calls that are being answered. It knows no server, so that a server goes when its last user does."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self._idle: asyncio.Event | None = None
+
+    async def over(self) -> None:
+        """Ends when no call is under way."""
+        self._idle = asyncio.Event()
+        if self.calls:
+            await self._idle.wait()
+
+    def left(self) -> None:
+        """A call is over."""
+        self.calls -= 1
+        if not self.calls and self._idle is not None:
             self._idle.set()
 
 
@@ -101,8 +116,9 @@ async def grpcio_transport(
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS)
     if not joins:
         await asyncio.to_thread(_check_free, listen)
-    transport = GrpcioTransport(server, await _listen(server, listen, tls))
-    server.add_generic_rpc_handlers((_Handlers(transport, methods),))
+    under_way = UnderWay()
+    transport = GrpcioTransport(server, under_way, await _listen(server, listen, tls))
+    server.add_generic_rpc_handlers((_Handlers(under_way, methods),))
     try:
         await server.start()
         yield transport
@@ -113,26 +129,26 @@ async def grpcio_transport(
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
     """grpcio's handlers of the methods, by path: bytes in, bytes out."""
 
-    def __init__(self, transport: GrpcioTransport, methods: Methods) -> None:
-        self._handlers = {path: _handler(transport, method) for path, method in methods.items()}
-        self._transport = transport
+    def __init__(self, under_way: UnderWay, methods: Methods) -> None:
+        self._handlers = {path: _handler(under_way, method) for path, method in methods.items()}
+        self._under_way = under_way
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         """See grpc.GenericRpcHandler."""
         path = handler_call_details.method
-        return self._handlers.get(path) or _handler(self._transport, _unknown(path))
+        return self._handlers.get(path) or _handler(self._under_way, _unknown(path))
 
 
-def _handler(transport: GrpcioTransport, method: Unary | Streaming) -> grpc.RpcMethodHandler:
+def _handler(under_way: UnderWay, method: Unary | Streaming) -> grpc.RpcMethodHandler:
     if isinstance(method, Unary):
-        return grpc.unary_unary_rpc_method_handler(_answers(transport, method))
-    return grpc.unary_stream_rpc_method_handler(_streams(transport, method))
+        return grpc.unary_unary_rpc_method_handler(_answers(under_way, method))
+    return grpc.unary_stream_rpc_method_handler(_streams(under_way, method))
 
 
-def _answers(transport: GrpcioTransport, method: Unary) -> Answers:
+def _answers(under_way: UnderWay, method: Unary) -> Answers:
     async def answer(body: bytes, context: Any) -> bytes:
         call = GrpcioCall(context)
-        transport.calls += 1
+        under_way.calls += 1
         try:
             method.answer(call, body)
             return await call.reply
@@ -142,14 +158,14 @@ def _answers(transport: GrpcioTransport, method: Unary) -> Answers:
         except Exception as error:  # noqa: BLE001 - whatever a method raises, its caller gets a status
             return await refuse(context, error)
         finally:
-            transport.left()
+            under_way.left()
 
     return answer
 
 
-def _streams(transport: GrpcioTransport, method: Streaming) -> Streams:
+def _streams(under_way: UnderWay, method: Streaming) -> Streams:
     async def stream(body: bytes, context: Any) -> None:
-        transport.calls += 1
+        under_way.calls += 1
         try:
             async with aclosing(method.stream(body)) as replies:
                 async for reply in replies:
@@ -159,7 +175,7 @@ def _streams(transport: GrpcioTransport, method: Streaming) -> Streams:
         except Exception as error:  # noqa: BLE001 - as above
             await refuse(context, error)
         finally:
-            transport.left()
+            under_way.left()
 
     return stream
 
