@@ -38,7 +38,7 @@ from loadtests.servers import CLIENT_CORE, SERVER_CORE, Server, pinned
 TOOL = "h2load"
 PACKAGE = "nghttp2-client"
 _HEADERS = ("content-type: application/grpc", "te: trailers")
-_FIRST_REQUESTS = 1000  # of the run that only says how fast the server is
+_FIRST_ROWS = 1000  # scored by the run that only says how fast the server is
 _WARM_SECONDS = 0.5
 _TIMEOUT_SECONDS = 300.0
 _UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6}
@@ -100,7 +100,7 @@ def measure(server: Server, question: Question, load: Load, *, seconds: float) -
     with tempfile.TemporaryDirectory(dir=cache("runs")) as folder:
         body = Path(folder) / "body"
         body.write_bytes(framed(question.message))
-        first = _run(server, question, load, body, max(_FIRST_REQUESTS, load.connections))
+        first = _run(server, question, load, body, max(_FIRST_ROWS // question.rows, _least(load)))
         warm = _run(server, question, load, body, _requests(first, _WARM_SECONDS, load))
         log = Path(folder) / "log" if load.logged else None
         counted, before = server.counted(), _Used.by(server)
@@ -187,7 +187,11 @@ class _Used:
 
 
 def _requests(summary: Summary, seconds: float, load: Load) -> int:
-    return max(int(summary.per_second * seconds), 10 * load.connections * load.in_flight)
+    return max(int(summary.per_second * seconds), _least(load))
+
+
+def _least(load: Load) -> int:
+    return 10 * load.connections * load.in_flight
 
 
 def _run(server: Server, question: Question, load: Load, body: Path, requests: int, log: Path | None = None) -> Summary:

@@ -3,7 +3,7 @@
 Question: what share of bare `session.run`'s rows a second is left when 3,000 rows come in one request? Method: native
 transport, server on core 0, h2load on core 1, 3,000 different rows a request (384,000 bytes); before each reading a
 bare run of the same rows on core 0, in a process of its own; ratios round by round, medians. Load model: closed loop on
-one connection, one request in flight (`a`, `c`) and four (`b`, `d`): with one, the scorer also waits for the client.
+one connection, one request in flight: the scorer also waits while the client takes an answer in and sends the next.
 """
 
 from __future__ import annotations
@@ -25,13 +25,8 @@ ROUNDS = 3
 SECONDS = 2.5
 ROWS = 3000
 LEAST = 0.9
-_ONE, _FOUR = Load(), Load(in_flight=4)
-_READINGS = {
-    "02.8a": ("Score", _ONE),
-    "02.8b": ("Score", _FOUR),
-    "02.8c": ("ModelInfer", _ONE),
-    "02.8d": ("ModelInfer", _FOUR),
-}
+ALONE = Load()
+METHODS = {"02.8a": "Score", "02.8b": "ModelInfer"}
 
 
 def rows(rounds: int = ROUNDS, seconds: float = SECONDS) -> list[Row]:
@@ -42,25 +37,24 @@ def rows(rounds: int = ROUNDS, seconds: float = SECONDS) -> list[Row]:
         say(f"round {number + 1} of {rounds}: bare session.run")
         bare.append(rows_per_second(model, ROWS, seconds))
         rounds_of_ours.append(interleave([_contestant(model)], rounds=1, seconds=seconds))
-    return [_row(row_id, bare, rounds_of_ours) for row_id in _READINGS]
+    return [_row(row_id, bare, rounds_of_ours) for row_id in METHODS]
 
 
 def _contestant(model: BenchModel) -> Contestant:
     many = make_rows(ROWS)
     questions: dict[str, Question] = {"Score": ScoreQuestion(model, many), "ModelInfer": InferQuestion(model, many)}
-    probes = tuple(Probe(row_id, questions[method], load) for row_id, (method, load) in _READINGS.items())
+    probes = tuple(Probe(row_id, questions[method], ALONE) for row_id, method in METHODS.items())
     return Contestant("native-many-rows", partial(scratch, model, Options()), probes)
 
 
 def _row(row_id: str, bare: list[float], ours: list[Readings]) -> Row:
-    method, load = _READINGS[row_id]
     try:
         served = [readings.median(row_id, "per_second") * ROWS for readings in ours]
     except NoReading as error:
         return failed(row_id, str(error))
     ratios = [mine / alone for mine, alone in zip(served, bare, strict=True)]
     what = (
-        f"{method}, {load.in_flight} in flight: {median(served):,.0f} rows/s over bare {median(bare):,.0f} rows/s "
+        f"{METHODS[row_id]}, {ALONE.words}: {median(served):,.0f} rows/s over bare {median(bare):,.0f} rows/s "
         f"({min(ratios):.3g} to {max(ratios):.3g})"
     )
     value = median(ratios)
