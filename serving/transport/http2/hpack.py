@@ -182,7 +182,7 @@ class Decoder:
                 part = self._read_on(block, at, part)
         except IndexError:
             raise HpackError(
-                "header block: expected whole fields and indices within the table, found the end of the block within "
+                "expected whole fields and indices within the table, found the end of the block within "
                 f"a field or an index above {len(table.fields) - _PLACE_0 - 1}"
             ) from None
         if table.moves != moves:
@@ -225,7 +225,7 @@ class Decoder:
                 if index == _INDEXED_BITS:
                     index, at = _more(block, at, index)
                 if not index:
-                    raise HpackError("header block: expected an index from 1, found 0")
+                    raise HpackError("expected an index from 1, found 0")
                 field = places[_PLACE_0 + index]
                 if len(fields) < most:
                     fields.append(field)
@@ -236,7 +236,7 @@ class Decoder:
             elif first < _RESIZE:
                 index, bits = first & _LITERAL_BITS, _LITERAL_BITS
             else:
-                raise HpackError("header block: expected a table size update only at its beginning, found one later")
+                raise HpackError("expected a table size update only at its beginning, found one later")
             if index == bits:
                 index, at = (index + block[at], at + 1) if block[at] < _MORE else _more(block, at, index)
             if index:
@@ -273,7 +273,7 @@ class Decoder:
                 capacity, at = _more(block, at, capacity)
             if capacity > self._max_table_bytes:
                 raise HpackError(
-                    f"header block: expected a table size of at most {self._max_table_bytes} bytes, found {capacity}"
+                    f"expected a table size of at most {self._max_table_bytes} bytes, found {capacity}"
                 )
             self._table.resize(capacity)
         return at
@@ -289,12 +289,10 @@ class Decoder:
         coded = block[at:end]
         if first < _HUFFMAN:
             return coded, end
-        if end > len(block):
-            raise IndexError
         try:
             return self._text(coded) if _SHORTEST_TEXT <= length <= _LONGEST_TEXT else huffman.decode(coded), end
         except ValueError as error:
-            raise HpackError(f"header block: {error}") from None
+            raise HpackError(str(error)) from None
 
     def _text(self, coded: bytes) -> bytes:
         text = self._texts.get(coded)
@@ -364,7 +362,7 @@ def _more(block: bytes, at: int, value: int) -> tuple[int, int]:
         value += (byte & 0x7F) << shift
         if byte < _MORE:
             return value, at
-    raise HpackError(f"header block: expected an integer of at most {1 + _MOST_MORE_BYTES} bytes, found a longer one")
+    raise HpackError(f"expected an integer of at most {1 + _MOST_MORE_BYTES} bytes, found a longer one")
 
 
 def _integer(value: int, bits: int, kind: int) -> bytes:
@@ -384,10 +382,10 @@ def _plain(text: bytes) -> bytes:
     return _integer(len(text), _LENGTH_BITS, 0) + text
 
 
-def _shorter(text: bytes) -> bytes:
-    """`text` as a string, Huffman-coded where that is shorter."""
+def _compact(text: bytes) -> bytes:
+    """`text` as a string, Huffman-coded unless that is longer."""
     coded = huffman.encode(text)
-    return _integer(len(coded), _LENGTH_BITS, _HUFFMAN) + coded if len(coded) < len(text) else _plain(text)
+    return _plain(text) if len(coded) > len(text) else _integer(len(coded), _LENGTH_BITS, _HUFFMAN) + coded
 
 
 class Encoder:
@@ -410,7 +408,7 @@ class IndexingEncoder:
     """Encodes with a dynamic table, as most clients do. Lives as long as its connection.
 
     max_table_bytes: the most that the table may count, even where the peer allows more.
-    huffman: whether strings are Huffman-coded where that is shorter.
+    huffman: whether strings are Huffman-coded unless that is longer.
     unindexed: names of fields that never enter the table.
     """
 
@@ -418,7 +416,7 @@ class IndexingEncoder:
         self, *, max_table_bytes: int = FIRST_TABLE_BYTES, huffman: bool = False, unindexed: Collection[bytes] = ()
     ) -> None:
         self._max_table_bytes = max_table_bytes
-        self._string = _shorter if huffman else _plain
+        self._string = _compact if huffman else _plain
         self._unindexed = frozenset(unindexed)
         self._capacity = FIRST_TABLE_BYTES
         self._lowest = FIRST_TABLE_BYTES  # that the capacity was since the last block
