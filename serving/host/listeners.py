@@ -37,8 +37,11 @@ class Listener:
 @asynccontextmanager
 async def open_listeners(hosting: Hosting) -> AsyncIterator[tuple[Listener, ...]]:
     """One listener a worker. ListenRefused when an address is taken, or no address at all."""
-    with ExitStack() as owned:
+    owned = ExitStack()
+    try:
         yield await asyncio.to_thread(_open, hosting, owned)
+    finally:
+        await asyncio.to_thread(owned.close)
 
 
 def _open(hosting: Hosting, owned: ExitStack) -> tuple[Listener, ...]:
