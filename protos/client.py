@@ -115,14 +115,15 @@ class AsyncClient:
         deadline = time.monotonic() + seconds
         failed: grpc.RpcError | None = None
         for _ in range(2):
-            stub = self._stubs[self._next % len(self._stubs)]
+            asked = self._next
+            stub = self._stubs[asked % len(self._stubs)]
             try:
                 return await getattr(stub, method)(request, timeout=_remaining(deadline, seconds))
             except grpc.aio.AioRpcError as error:
                 failed = error
                 if error.code() not in GONE:
                     break
-                self._next += 1
+                self._next = max(self._next, asked + 1)  # calls that fail together move on together
         assert failed is not None
         raise call_error(failed) from failed
 
@@ -182,14 +183,15 @@ class Client:
         deadline = time.monotonic() + seconds
         failed: grpc.RpcError | None = None
         for _ in range(2):
-            stub = self._stubs[self._next % len(self._stubs)]
+            asked = self._next
+            stub = self._stubs[asked % len(self._stubs)]
             try:
                 return getattr(stub, method)(request, timeout=_remaining(deadline, seconds))
             except grpc.RpcError as error:
                 failed = error
                 if error.code() not in GONE:
                     break
-                self._next += 1
+                self._next = max(self._next, asked + 1)  # calls that fail together move on together
         assert failed is not None
         raise call_error(failed) from failed
 
