@@ -85,6 +85,7 @@ class Worker:
                 await self._open.enter_async_context(kill_socket(self._home, self.setup.worker, self.switch))
                 methods = data_plane(self.scorer, self.health)
                 self._transport = await self._open.enter_async_context(open_transport(self.setup, methods))
+                self.scorer.engine.turn = self._transport.outbox  # what a turn answers leaves in one write
             except ScorerFailed as error:
                 return Ack(error=str(error))
         return Ack()

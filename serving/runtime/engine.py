@@ -58,7 +58,7 @@ class Engine:
     ) -> None:
         self.counts = EngineCounts()
         self._loop = asyncio.get_running_loop()
-        self._turn_context: AbstractContextManager[object] = turn or nullcontext()
+        self.turn: AbstractContextManager[object] = turn or nullcontext()
         self._executor = executor
         self.now_ns = monotonic_ns
         self._stall_ns = stall_ns
@@ -135,7 +135,7 @@ class Engine:
 
     def _turn(self) -> None:
         entered, self._entered = self._entered, []
-        with self._turn_context:
+        with self.turn:
             for lane in entered:
                 batch = self._gather(lane)
                 if batch is not None:
@@ -201,7 +201,7 @@ class Engine:
         if batch.lane.works:
             self._call_for_turn(batch.lane)
         batch.scored_ns = self.now_ns()
-        with self._turn_context:
+        with self.turn:
             self._deliver(batch, outcome_of(done))
         self._settle()
 
