@@ -1,0 +1,189 @@
+"""What travels between a bench and a client process of its own: a plan and messages there, counts and replies back.
+
+The bench knows the model and checks replies; the client process knows bytes alone and has a core to itself. Everything
+goes through files of one folder, so that nothing is parsed while the clock runs.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from loadtests.cache import cache
+from loadtests.histogram import Histogram
+from loadtests.prepared import Headers
+from loadtests.processes import busy_seconds, cpu_ns
+from loadtests.servers import CLIENT_CORE, SERVER_CORE, pinned
+
+Int64s = npt.NDArray[np.int64]
+
+_PATIENCE_SECONDS = 60.0  # beyond the time that a plan says
+
+
+class ClientFailed(Exception):
+    """A client process ended without an outcome; the message quotes what it said."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client is to do.
+
+    address: HOST:PORT or unix:PATH. path: of the method. certificate: PEM that TLS is trusted by, "" for plain
+    text. server: process whose tree's CPU is counted, 0 for none. keep_every: one in so many groups of replies is kept.
+    cancel_every: one in so many calls is cancelled, 0 for none. interval_seconds: times are kept apart for each so
+    long, 0 for none. rate: of an open loop, requests a second. poisson: with arrivals that do not know one another.
+    """
+
+    address: str
+    path: str
+    seconds: float
+    warm_seconds: float = 0.5
+    connections: Annotated[int, msgspec.Meta(ge=1)] = 1
+    in_flight: Annotated[int, msgspec.Meta(ge=1)] = 1
+    headers: Headers = Headers.SAME
+    certificate: str = ""
+    server: int = 0
+    keep_every: Annotated[int, msgspec.Meta(ge=1)] = 16
+    cancel_every: int = 0
+    interval_seconds: float = 0.0
+    rate: float = 0.0
+    poisson: bool = False
+
+
+class Times(msgspec.Struct, frozen=True):
+    """A histogram on its way. counts: by bucket."""
+
+    counts: dict[int, int]
+    max: int
+
+    @classmethod
+    def of(cls, histogram: Histogram) -> Times:
+        """What travels of `histogram`."""
+        return cls(histogram.counts, histogram.max)
+
+    def histogram(self) -> Histogram:
+        """The histogram again."""
+        return Histogram.from_counts(self.counts, self.max)
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client found.
+
+    answered: calls of the measured window that ended with grpc-status 0; in_all: of the whole run, warm-up included.
+    cancelled: by the client, in the window. failures: how calls ended that were neither, over the whole run → how many.
+    seconds: of the window. times: latency, ns. intervals: the same for each interval. late: of an open loop, how long
+    after its time each request was sent, ns. server_cpu_ns, client_cpu_ns: of the server's tree and of the client, in
+    the window. others: the share of the two cores that neither server nor client used, but somebody did.
+    """
+
+    answered: int
+    in_all: int
+    seconds: float
+    times: Times
+    cancelled: int = 0
+    failures: dict[str, int] = {}
+    intervals: tuple[Times, ...] = ()
+    late: Times | None = None
+    server_cpu_ns: int = 0
+    client_cpu_ns: int = 0
+    others: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Replies:
+    """Replies that were kept. numbers: int64 [n], which message each answers; messages: of the replies."""
+
+    numbers: Int64s
+    messages: tuple[bytes, ...]
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        return zip(self.numbers.tolist(), self.messages, strict=True)
+
+
+def ask_in_process(module: str, plan: Plan, messages: Sequence[bytes]) -> tuple[Outcome, Replies]:
+    """Has `python -m module` carry out `plan` on the client's core, asking `messages` in turn, over and over."""
+    with tempfile.TemporaryDirectory(dir=cache("runs")) as name:
+        folder = Path(name)
+        (folder / "plan").write_bytes(msgspec.json.encode(plan))
+        write_texts(folder / "messages.npz", range(len(messages)), messages)
+        done = subprocess.run(  # noqa: S603 - a module of ours, and a folder made here
+            pinned(CLIENT_CORE, sys.executable, "-m", module, name),
+            capture_output=True,
+            text=True,
+            timeout=plan.seconds + plan.warm_seconds + _PATIENCE_SECONDS,
+            check=False,
+        )
+        if done.returncode:
+            raise ClientFailed(
+                f"{module}: expected an outcome, found that it ended with {done.returncode}: {done.stderr}"
+            )
+        return msgspec.json.decode((folder / "outcome").read_bytes(), type=Outcome), read_texts(folder / "replies.npz")
+
+
+def read_plan(folder: Path) -> tuple[Plan, tuple[bytes, ...]]:
+    """The plan and the messages of a client process."""
+    return msgspec.json.decode((folder / "plan").read_bytes(), type=Plan), read_texts(folder / "messages.npz").messages
+
+
+def write_outcome(folder: Path, outcome: Outcome, numbers: Sequence[int], replies: Sequence[bytes]) -> None:
+    """What a client process hands back."""
+    write_texts(folder / "replies.npz", numbers, replies)
+    (folder / "outcome").write_bytes(msgspec.json.encode(outcome))
+
+
+def write_texts(path: Path, numbers: Sequence[int], texts: Sequence[bytes]) -> None:
+    """Byte strings with a number each."""
+    whole = np.frombuffer(b"".join(texts), np.uint8)
+    np.savez(path, numbers=np.array(numbers, np.int64), sizes=np.array([len(text) for text in texts]), whole=whole)
+
+
+def read_texts(path: Path) -> Replies:
+    """What `write_texts` wrote."""
+    with np.load(path) as stored:
+        whole = stored["whole"].tobytes()
+        ends = np.cumsum(stored["sizes"], dtype=np.int64)
+        starts = ends - stored["sizes"]
+        texts = tuple(whole[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True))
+        return Replies(stored["numbers"], texts)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """CPU so far, at one moment. clock: seconds; server, client: ns of CPU; anybody: seconds, both cores together."""
+
+    clock: float
+    server: int
+    client: int
+    anybody: float
+
+    @classmethod
+    def now(cls, server: int) -> Spent:
+        """server: process whose tree is counted, 0 for none."""
+        spent = cpu_ns(server) if server else 0
+        return cls(time.monotonic(), spent, time.process_time_ns(), busy_seconds(SERVER_CORE, CLIENT_CORE))
+
+    def others(self, before: Spent) -> float:
+        """The share of the two cores since `before` that somebody else used; 0 where the server is not known."""
+        if not self.server:
+            return 0.0
+        ours = (self.server - before.server + self.client - before.client) / 1e9
+        seconds = self.clock - before.clock
+        return max(self.anybody - before.anybody - ours, 0.0) / (2 * seconds)
+
+
+def stop_collector() -> None:
+    """No collector while the clock runs: what a client keeps is freed with the process."""
+    import gc
+
+    gc.collect()
+    gc.freeze()
+    gc.disable()
