@@ -18,14 +18,9 @@ SCORER: str = scorer_pb2.DESCRIPTOR.services_by_name["Scorer"].full_name
 
 def data_plane(scorer: Scorer, book: HealthBook) -> Methods:
     """The methods of a worker that has these handlers."""
-
     models = Inference(scorer, book)
-
-    def score(call: Call, body: bytes) -> None:
-        scorer.score(call, body)
-
     return {
-        f"/{SCORER}/Score": Unary(score),
+        f"/{SCORER}/Score": Unary(scorer.score),
         f"/{SCORER}/Subscribe": Streaming(scorer.subscribe),
         f"/{SCORER}/Describe": answering(scorer, scorer.describe),
         f"/{inference.SERVICE}/ModelInfer": Unary(models.infer),
@@ -47,7 +42,6 @@ def answering(scorer: Scorer, reply: Callable[[bytes], bytes]) -> Unary:
         try:
             call.answer(reply(body))
         except ServingError as error:
-            scorer.counts.errors[type(error).__name__] += 1
-            call.refuse(error)
+            scorer.refuse(call, error)
 
     return Unary(answer)

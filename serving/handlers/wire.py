@@ -86,7 +86,7 @@ def parse(kind: Any, body: bytes) -> Any:
     except DecodeError as error:
         raise MalformedRequest(
             f"expected a {kind.DESCRIPTOR.full_name}, found {len(body)} bytes that are none ({error}); "
-            "generate the client from protos/signalbox/v1"
+            f"generate the client from {kind.DESCRIPTOR.file.name}"
         ) from error
 
 
