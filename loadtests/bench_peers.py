@@ -72,7 +72,11 @@ def main() -> None:
     contestants = make_contestants(model, asked.client)
     prepare(contestants)
     readings = interleave(contestants, rounds=asked.rounds, seconds=asked.seconds)
-    rows = [row for contestant in contestants for row in reading_rows(contestant, readings)] + ratio_rows(readings)
+    ratios = ratio_rows(readings)
+    rows = [row for contestant in contestants for row in reading_rows(contestant, readings)] + ratios
+    for row in ratios:
+        print(f"{row.value:8.2f} × {row.what}")
+    print(NOT_COMPARED)
     name = "peers" if asked.model == "m100" else f"peers_{asked.model}"
     print(write(name, rows, how=_how(asked, readings)))
 
@@ -161,7 +165,7 @@ def _spread(values: Sequence[float]) -> str:
 def _how(asked: argparse.Namespace, readings: Readings) -> str:
     text = (__doc__ or "").split("\n\n", 1)[1].replace("\n", " ")
     return (
-        f"Command: `make bench-peers` ({asked.rounds} rounds of about {asked.seconds:g} s a reading, client "
+        f"Command: `make bench-peers` ({readings.rounds} rounds of about {asked.seconds:g} s a reading, client "
         f"`{asked.client}`, model {asked.model}). {text.strip()} In brackets: least to most over the rounds. Others "
         f"used at most {readings.others():.0%} of the two cores during a reading.\n\n{NOT_COMPARED.strip()}"
     ).replace("  ", " ")
