@@ -1,7 +1,7 @@
 """Clients that a bench can measure with. Each is a function from a running server, a question and a load to a Reading.
 
-`repeated` is h2load: a C client that sends one row again and again. A client that sends rows which all differ goes
-beside it here as `varied`, and every bench that takes `--client` can use it.
+`repeated` is h2load: a C client that sends one row again and again. `varied` is our own, whose rows all differ; its
+questions are `ManyQuestions`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from loadtests import h2load
+from loadtests import h2load, varied
 from loadtests.h2load import Load, Reading
 from loadtests.questions import Question
 from loadtests.servers import Server
@@ -23,4 +23,4 @@ class Measure(Protocol):
         ...
 
 
-CLIENTS: Mapping[str, Measure] = {"repeated": h2load.measure}
+CLIENTS: Mapping[str, Measure] = {"repeated": h2load.measure, "varied": varied.measure}

@@ -10,64 +10,23 @@ how much is served and how long a lone request takes, not what callers wait at a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from statistics import median
 
-from loadtests.bars import failed, row
 from loadtests.certificate import make_certificate
 from loadtests.h2load import Load
+from loadtests.judged import Judged
 from loadtests.model import BenchModel, bench_model, make_rows
 from loadtests.peers.echoes import aio_echo
 from loadtests.questions import EchoQuestion, InferQuestion, ScoreQuestion
 from loadtests.results import Row
-from loadtests.rounds import QUIET, Contestant, NoReading, Probe, Readings, interleave
+from loadtests.rounds import Contestant, Probe, interleave
 from loadtests.scorers import Options, scratch
 
 ROUNDS = 5
 SECONDS = 2.5
 BUSY, MANY, ALONE = Load(in_flight=64), Load(connections=64), Load(logged=True)
 
-
-@dataclass(frozen=True)
-class Judged:
-    """One row: a number of one probe, or of one over another, against its bound.
-
-    probe, over: names of probes; over "" for no ratio. field: of Reading. most: whether the bound is the most that it
-    may be, or the least.
-    """
-
-    id: str
-    what: str
-    probe: str
-    field: str
-    unit: str
-    bound: float
-    most: bool = False
-    over: str = ""
-
-    def row(self, readings: Readings) -> Row:
-        """The row, as the rounds gave it: the median over them, and in brackets the least and the most."""
-        try:
-            values = self._values(readings)
-        except NoReading as error:
-            return failed(self.id, str(error))
-        value = median(values)
-        what = f"{self.what}, {_CLIENT} ({min(values):,.4g} to {max(values):,.4g}){self._neighbours(readings)}"
-        return row(self.id, what, value, self.unit, ok=value <= self.bound if self.most else value >= self.bound)
-
-    def _neighbours(self, readings: Readings) -> str:
-        others = readings.others(self.probe, self.over or self.probe)
-        return f"; others used up to {others:.0%} of the two cores meanwhile" if others > QUIET else ""
-
-    def _values(self, readings: Readings) -> list[float]:
-        if self.over:
-            return readings.ratios(self.probe, self.over, self.field)
-        return readings.all(self.probe, self.field)
-
-
 _RATE, _MEAN, _P50, _P99, _CPU = "per_second", "mean_us", "p50_us", "p99_us", "cpu_us"
-_CLIENT = "h2load, one row repeated"
 JUDGED = (
     Judged("02.1a", "Score, 64 in flight", "native-score.64", _RATE, "requests/s", 140_000),
     Judged("02.2a", "ModelInfer, 64 in flight", "native-infer.64", _RATE, "requests/s", 100_000),

@@ -80,8 +80,8 @@ class Tally:
         return Histogram.of(np.concatenate((np.array(lone, np.int64), *times)))
 
     def _is_kept(self, size: int) -> bool:
-        self._groups_seen += 1
-        if self._groups_seen % self._keep_every or self._kept >= _MOST_KEPT:
+        seen, self._groups_seen = self._groups_seen, self._groups_seen + 1
+        if seen % self._keep_every or self._kept >= _MOST_KEPT:
             return False
         self._kept += size
         return True

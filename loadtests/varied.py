@@ -114,7 +114,7 @@ def measure(server: Server, question: Question, load: Load, *, seconds: float) -
         headers=load.headers if isinstance(load, VariedLoad) else Headers.SAME,
         certificate=(server.launch.certificate or b"").decode(),
         server=server.process.pid,
-        keep_every=128 if load.in_flight >= _FEW else 16,
+        keep_every=32 if load.in_flight >= _FEW else 8,
     )
     return reading_of(ask(server, question, plan))
 
