@@ -2,12 +2,15 @@
 
 The redis library is used at its connection, not at its pool. A question that is cancelled or times out leaves an answer
 unread, which the next question on that connection would take for its own (redis-py #2665): so a connection belongs to
-one task, and is dropped with the block that opened it, whatever ended the block.
+one task, and is dropped with the block that opened it, whatever ended the block. The library's own time limits are
+off: its limit on sending loses a cancellation that comes together with the end of the send (`asyncio.wait_for` before
+Python 3.12), its limit on reading leaves the answer unread when it is given for one question.
 """
 
 from __future__ import annotations
 
 import asyncio
+import builtins
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -47,9 +50,10 @@ _AnyConnection = Connection | SSLConnection | UnixDomainSocketConnection
 class RedisConnection:
     """An open connection. Owned by `redis_connection`."""
 
-    def __init__(self, connection: _AnyConnection, server: RedisServer) -> None:
+    def __init__(self, connection: _AnyConnection, server: RedisServer, answer_seconds: float) -> None:
         self._connection = connection
         self._server = server
+        self._answer_seconds = answer_seconds
 
     async def ask(self, *command: bytes | str | int) -> Any:
         """The answer to `command`: bytes, int, None, or lists and dictionaries of these (RESP3).
@@ -58,9 +62,9 @@ class RedisConnection:
         FeedAnswerError for any other error. After each of these but a refusal the connection is of no more use.
         """
         try:
-            await self._connection.send_command(*command, check_health=False)
-            # No `timeout` here: with one, the library returns None and keeps the connection, its answer unread.
-            return await self._connection.read_response(disable_decoding=True)
+            async with asyncio.timeout(self._answer_seconds):
+                await self._connection.send_command(*command, check_health=False)
+                return await self._connection.read_response(disable_decoding=True)
         except Exception as error:  # a peer that is no Redis makes the library's parser raise anything
             raise feed_error(self._server, error) from error
 
@@ -71,18 +75,19 @@ async def redis_connection(
 ) -> AsyncIterator[RedisConnection]:
     """A connection of its own, logged in; it is dropped when the block is left.
 
-    connect_seconds: for the socket and TLS. answer_seconds: for each answer. Raises as `RedisConnection.ask` does, and
-    FeedAddressError for a URL that cannot be used.
+    connect_seconds: for the socket and TLS. answer_seconds: for each answer, the greeting's too. Raises as
+    `RedisConnection.ask` does, and FeedAddressError for a URL that cannot be used.
     """
-    connection = _connection(server, connect_seconds, answer_seconds)
+    connection = _connection(server, connect_seconds)
     try:
         if isinstance(connection, SSLConnection):
             connection.ssl_context.context = await asyncio.to_thread(_tls, server.ca_file)
         try:
-            await connection.connect()  # type: ignore[no-untyped-call] # the library leaves this one without types
+            async with asyncio.timeout(connect_seconds + answer_seconds):
+                await connection.connect()  # type: ignore[no-untyped-call] # the library leaves this one without types
         except Exception as error:  # as in `ask`
             raise feed_error(server, error) from error
-        yield RedisConnection(connection, server)
+        yield RedisConnection(connection, server, answer_seconds)
     finally:
         await connection.disconnect(nowait=True)
 
@@ -99,6 +104,7 @@ def feed_error(server: RedisServer, error: Exception) -> FeedError:
             "rights (docs/redis.md)"
         )
     if isinstance(error, _AWAY):
+        text = "no answer in time" if isinstance(error, builtins.TimeoutError) else text
         return FeedUnreachableError(f"{server.url}: expected a Redis that answers, found: {text}; is it running?")
     if isinstance(error, ResponseError) and "WRONGTYPE" in text:
         return FeedKeyError(
@@ -108,14 +114,14 @@ def feed_error(server: RedisServer, error: Exception) -> FeedError:
     return FeedAnswerError(f"{server.url}: expected an answer of Redis 7 or later, found: {text}; what listens there?")
 
 
-def _connection(server: RedisServer, connect_seconds: float, answer_seconds: float) -> _AnyConnection:
+def _connection(server: RedisServer, connect_seconds: float) -> _AnyConnection:
     address = server.address
     options: dict[str, Any] = {
         "db": address.database,
         "username": server.user or None,
         "password": server.password or None,
         "socket_connect_timeout": connect_seconds,
-        "socket_timeout": answer_seconds,
+        "socket_timeout": None,
         "protocol": 3,
         "driver_info": None,  # CLIENT SETINFO would be one right more
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,7 +27,7 @@ class RedisProcess:
     def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
         self.folder = folder
         self.port = free_port()
-        self._options = options
+        self.options = options
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -41,7 +42,7 @@ class RedisProcess:
 
     def start(self) -> None:
         """Returns once it accepts connections."""
-        (self.folder / "redis.conf").write_text("\n".join([*self._settings(), *self._options, ""]))
+        (self.folder / "redis.conf").write_text("\n".join([*self._settings(), *self.options, ""]))
         self._process = subprocess.Popen(
             ["redis-server", "redis.conf"],  # noqa: S607 - a stated prerequisite
             stdout=subprocess.PIPE,
@@ -60,6 +61,10 @@ class RedisProcess:
     def kill(self) -> None:
         """kill -9: nothing is saved, nobody is told."""
         self._end(signal.SIGKILL)
+
+    def forget(self) -> None:
+        """Deletes what a Redis that has ended left on disk."""
+        shutil.rmtree(self.folder / "appendonlydir", ignore_errors=True)
 
     def stop(self) -> None:
         """SIGSTOP: it keeps its sockets and answers nothing until `go_on`."""
