@@ -26,6 +26,7 @@ from serving.transport.methods import Methods, Streaming, Unary
 from serving.transport.refusals import refuse
 
 MAX_CONCURRENT_CALLS = 4096  # over all connections
+_LAST_CALLS_SECONDS = 0.25  # how long a call that grpcio has taken may still be on its way to a handler
 _NS = 1_000_000_000
 _UNIX = "unix:"
 
@@ -48,12 +49,15 @@ class GrpcioTransport:
     async def drain(self, grace_seconds: float, stop: Callable[[], None]) -> None:
         """Takes no more calls, and ends when those taken are answered or the grace is over.
 
-        stop: called once no new call is taken: streaming methods are to end.
+        stop: called once no new call is taken: streaming methods are to end. A call that comes in this moment may be
+        held by grpcio and never given to a handler (grpc/grpc#41785): it is CANCELLED soon, not when the grace is over.
         """
         stopping = asyncio.ensure_future(self._server.stop(grace_seconds))
         stop()
         with suppress(TimeoutError):  # what is still unanswered then is cut off by stop()
             await asyncio.wait_for(self._under_way.over(), grace_seconds)
+        await asyncio.wait((stopping,), timeout=_LAST_CALLS_SECONDS)
+        await self._server.stop(None)
         await stopping
 
     @property
