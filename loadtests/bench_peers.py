@@ -1,9 +1,10 @@
 """How many requests a second one core serves: Signalbox's two transports beside other servers, on one machine.
 
 Question: the same ONNX file, the same row, the same client; who serves more on one core, and what does a request cost?
-Method: server pinned to core 0, h2load to core 1, each server alone on the machine, started, held to ONNX Runtime's
+Method: server pinned to core 0, the client to core 1, each server alone on the machine, started, held to ONNX Runtime's
 scores before and after every reading, measured, stopped; interleaved rounds, medians, warm-up discarded. Load: closed
-loop on one connection, 64 in flight (requests a second) and one in flight (latency); one row a request, repeated.
+loop on one connection, 64 in flight (requests a second) and one in flight (latency); one row a request. The client is
+h2load, which repeats one row, and for 64 in flight (`64v`) also Signalbox's own, whose rows all differ.
 Server CPU a request is the scheduler's account (schedstat) over all threads of all processes of a server.
 
 The echoes score nothing: they give back the bytes of Signalbox's Score request, and show what a transport alone costs.
@@ -18,10 +19,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from loadtests import h2load
-from loadtests.clients import CLIENTS
 from loadtests.h2load import Load
 from loadtests.model import SHAPES, BenchModel, bench_model, make_rows
-from loadtests.peers.echoes import aio_echo, cpp_echo, go_echo
+from loadtests.peers.echoes import EchoQuestions, aio_echo, cpp_echo, go_echo
 from loadtests.peers.environment import PeerMissing
 from loadtests.peers.mlserver import mlserver
 from loadtests.peers.triton import triton
@@ -31,6 +31,7 @@ from loadtests.results import Row, write
 from loadtests.rounds import Contestant, NoReading, Probe, Readings, interleave
 from loadtests.scorers import Options, scratch
 from loadtests.servers import Launch
+from loadtests.varied import VariedQuestions
 
 BUSY, ALONE = Load(in_flight=64), Load(logged=True)
 OURS_SCORE, OURS_INFER = "native-score", "native-infer"
@@ -40,7 +41,7 @@ NOT_COMPARED = """
 Not compared: Triton's C++ ONNX Runtime backend (not in the wheel; measured elsewhere on such a machine, server and
 client on a core each: 38,400 requests/s with 64 in flight, 48,800 with dynamic batching, 98 µs alone, 22 µs of CPU a
 request with batching: quoted, not measured by this command); GPUs; several model instances or cores; shared memory;
-rows that differ; open-loop latency; TLS; REST. MLServer's adaptive batching and parallel workers, and Triton's batching
+open-loop latency; TLS; REST. MLServer's adaptive batching and parallel workers, and Triton's batching
 delay, are left off: each makes a model of microseconds slower.
 """
 PEERS = ("triton", "triton-batching", "mlserver")  # they speak the Open Inference Protocol and score
@@ -61,6 +62,7 @@ RATE = Column("", "requests a second", "1/s", "per_second")
 P50 = Column("", "p50 latency", "µs", "p50_us")
 P99 = Column(".p99", "p99 latency", "µs", "p99_us")
 CPU = Column(".cpu", "server CPU a request", "µs", "cpu_us")
+CLIENT_WORDS = {"repeated": "h2load, one row repeated", "varied": "our own client, rows that all differ"}
 COLUMNS = {BUSY: (RATE, CPU), ALONE: (P50, P99, CPU)}
 
 
@@ -69,7 +71,7 @@ def main() -> None:
     asked = _arguments()
     h2load.require()
     model = bench_model(asked.model)
-    contestants = make_contestants(model, asked.client)
+    contestants = make_contestants(model)
     prepare(contestants)
     readings = interleave(contestants, rounds=asked.rounds, seconds=asked.seconds)
     ratios = ratio_rows(readings)
@@ -81,18 +83,19 @@ def main() -> None:
     print(write(name, rows, how=_how(asked, readings)))
 
 
-def make_contestants(model: BenchModel, client: str = "repeated") -> list[Contestant]:
+def make_contestants(model: BenchModel) -> list[Contestant]:
     """Who takes part: Signalbox by either transport and either protocol, the peers, the echoes."""
     rows = make_rows(1)
-    infer, score = InferQuestion(model, rows), ScoreQuestion(model, rows)
-    echo = EchoQuestion(score.message)
+    infer = InferQuestion(model, rows), VariedQuestions(InferQuestion, model)
+    score = ScoreQuestion(model, rows), VariedQuestions(ScoreQuestion, model)
+    echo = EchoQuestion(score[0].message), EchoQuestions(score[1].messages)
 
     def ours(transport: str) -> Contestant:
-        probes = (*_probes(f"{transport}-score", score, client), *_probes(f"{transport}-infer", infer, client))
+        probes = (*_probes(f"{transport}-score", *score), *_probes(f"{transport}-infer", *infer))
         return Contestant(f"signalbox-{transport}", partial(scratch, model, Options(transport)), probes)
 
-    def other(name: str, launch: Callable[[], Launch], question: Question) -> Contestant:
-        return Contestant(name, launch, _probes(name, question, client))
+    def other(name: str, launch: Callable[[], Launch], questions: tuple[Question, Question]) -> Contestant:
+        return Contestant(name, launch, _probes(name, *questions))
 
     return [
         ours("native"),
@@ -125,21 +128,27 @@ def ratio_rows(readings: Readings) -> list[Row]:
     rows = []
     for name in PEERS:
         rows.append(_ratio_row(f"{OURS_INFER}.64", f"{name}.64", RATE, readings))
+        rows.append(_ratio_row(f"{OURS_INFER}.64v", f"{name}.64v", RATE, readings))
         rows.append(_ratio_row(f"{name}.1", f"{OURS_INFER}.1", P50, readings))
         rows.append(_ratio_row(f"{name}.64", f"{OURS_INFER}.64", CPU, readings))
     for name in (*ECHOES, "grpcio-score"):
         rows.append(_ratio_row(f"{OURS_SCORE}.64", f"{name}.64", RATE, readings))
+        rows.append(_ratio_row(f"{OURS_SCORE}.64v", f"{name}.64v", RATE, readings))
         rows.append(_ratio_row(f"{name}.64", f"{OURS_SCORE}.64", CPU, readings))
     return rows
 
 
-def _probes(name: str, question: Question, client: str) -> tuple[Probe, Probe]:
-    return Probe(f"{name}.64", question, BUSY, client), Probe(f"{name}.1", question, ALONE, client)
+def _probes(name: str, repeated: Question, varied: Question) -> tuple[Probe, ...]:
+    return (
+        Probe(f"{name}.64", repeated, BUSY),
+        Probe(f"{name}.1", repeated, ALONE),
+        Probe(f"{name}.64v", varied, BUSY, "varied"),
+    )
 
 
 def _reading_row(probe: Probe, column: Column, readings: Readings) -> Row:
     row_id = f"peers.{probe.name}{column.suffix}"
-    what = f"{probe.name.rpartition('.')[0]}: {column.what}, {probe.load.words}"
+    what = f"{probe.name.rpartition('.')[0]}: {column.what}, {probe.load.words}, {CLIENT_WORDS[probe.client]}"
     try:
         values = readings.all(probe.name, column.field)
     except NoReading as error:
@@ -165,8 +174,8 @@ def _spread(values: Sequence[float]) -> str:
 def _how(asked: argparse.Namespace, readings: Readings) -> str:
     text = (__doc__ or "").split("\n\n", 1)[1].replace("\n", " ")
     return (
-        f"Command: `make bench-peers` ({readings.rounds} rounds of about {asked.seconds:g} s a reading, client "
-        f"`{asked.client}`, model {asked.model}). {text.strip()} In brackets: least to most over the rounds. Others "
+        f"Command: `make bench-peers` ({readings.rounds} rounds of about {asked.seconds:g} s a reading, "
+        f"model {asked.model}). {text.strip()} In brackets: least to most over the rounds. Others "
         f"used at most {readings.others():.0%} of the two cores during a reading.\n\n{NOT_COMPARED.strip()}"
     ).replace("  ", " ")
 
@@ -176,7 +185,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (at least 3 for figures to quote)")
     parser.add_argument("--seconds", type=float, default=2.5, help="of one reading, beside its warm-up")
     parser.add_argument("--model", choices=[name for name in SHAPES if "_" not in name], default="m100")
-    parser.add_argument("--client", choices=CLIENTS, default="repeated")
     return parser.parse_args()
 
 

@@ -9,14 +9,39 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from loadtests.counters import echoes
 from loadtests.peers.environment import HERE, PeerMissing, program
+from loadtests.questions import EchoQuestion
 from loadtests.servers import Launch, free_port
 
 CPP_PACKAGES = "g++ pkg-config libgrpc++-dev"
 GO_PACKAGES = "golang-go golang-google-grpc-dev"
 _GO_ENVIRONMENT = {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode"}  # where Debian keeps Go libraries
+
+
+@dataclass(frozen=True, eq=False)
+class EchoQuestions:
+    """Many messages to echo, as one question (`loadtests.varied.ManyQuestions`)."""
+
+    messages: Sequence[bytes]
+    path: str = EchoQuestion.path
+    rows: int = 1
+
+    @property
+    def message(self) -> bytes:
+        """The first one."""
+        return self.messages[0]
+
+    def check(self, reply: bytes) -> None:
+        """See Question."""
+        self.check_one(0, reply)
+
+    def check_one(self, number: int, reply: bytes) -> None:
+        """WrongAnswer unless `reply` is message `number` again."""
+        EchoQuestion(self.messages[number]).check(reply)
 
 
 def cpp_echo() -> Launch:
