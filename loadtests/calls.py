@@ -43,6 +43,7 @@ class Caller:
         self._largest = prepared.largest
         self._numbered = 0  # calls whose stream number is filled in
         self._parts: dict[int, list[bytes]] = {}  # contents that come in pieces
+        self._words: dict[str, str] = {}  # grpc-status → how a call first ended with it
 
     def answered(self, number: int, content: bytes) -> None:
         """Call `number` ended well, with one message."""
@@ -97,9 +98,9 @@ class Caller:
 
     def whole_answer(self, stream_id: int, head: Head, content: bytes, trailers: Head) -> None:
         """See http2.client.Receiver."""
-        status = _status(trailers)
+        status, message = _ending(trailers)
         if status != "0":
-            self.ended_badly(stream_id >> 1, status)
+            self.ended_badly(stream_id >> 1, self._words.setdefault(status, f"{status}: {message}"))
         elif not _is_one_message(content):
             self.ended_badly(stream_id >> 1, "a malformed message")
         else:
@@ -140,20 +141,20 @@ def are_all_good(contents: Bytes, trailers: Head) -> bool:
     """Whether all of several answers of one size are: `whole_answer`'s judgement, of all at once."""
     first = contents[0]
     return (
-        _status(trailers) == "0"
+        _ending(trailers)[0] == "0"
         and bool((contents[:, :PREFIX_BYTES] == first[:PREFIX_BYTES]).all())
         and _is_one_message(first.tobytes())
     )
 
 
-def _status(trailers: Head) -> str:
-    """`grpc-status` and what is said beside it; read once for each distinct block."""
+def _ending(trailers: Head) -> tuple[str, str]:
+    """`grpc-status` and `grpc-message`, as they came; read once for each distinct block."""
     if trailers.meaning is None:
         fields = dict(trailers.fields)
-        message = fields.get(b"grpc-message", b"").decode("latin-1")
-        status = fields.get(b"grpc-status", b"no grpc-status").decode("latin-1")
-        trailers.meaning = status if not message else f"{status}: {message}"
-    return str(trailers.meaning)
+        names = (b"grpc-status", b"grpc-message")
+        trailers.meaning = tuple(fields.get(name, b"none").decode("latin-1") for name in names)
+    found: tuple[str, str] = trailers.meaning
+    return found
 
 
 def _is_one_message(content: bytes) -> bool:

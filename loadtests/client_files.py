@@ -79,7 +79,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What a client found.
 
     answered: calls of the measured window that ended with grpc-status 0; in_all: of the whole run, warm-up included.
-    cancelled: by the client, in the window. failures: how calls ended that were neither, over the whole run → how many.
+    cancelled: by the client, in the window. failures: how calls ended that were neither, over the whole run → how many;
+    a grpc-status with the words of the first call that had it.
     seconds: of the window. times: latency, ns. intervals: the same for each interval. late: of an open loop, how long
     after its time each request was sent, ns. server_cpu_ns, client_cpu_ns: of the server's tree and of the client, in
     the window. others: the share of the two cores that neither server nor client used, but somebody did.
