@@ -400,6 +400,8 @@ def _protocol(why: str) -> ConnectionFault:
 
 def _unpadded(payload: bytes) -> bytes:
     """The content of a padded frame (section 6.1)."""
-    if not payload or payload[0] >= len(payload):
+    if not payload:
+        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "padding: expected its length, found an empty frame")
+    if payload[0] >= len(payload):
         raise _protocol("padding: expected fewer bytes of it than the frame has, found more")
     return payload[1 : len(payload) - payload[0]]

@@ -230,7 +230,7 @@ class ServerConnection(Connection):
         elif stream_id in self.streams:
             raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED, "HEADERS: expected none after END_STREAM, found more")
         elif stream_id not in self._reset:
-            raise ConnectionFault(ErrorCode.STREAM_CLOSED, f"HEADERS: expected a new stream, found {stream_id} closed")
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"HEADERS: expected a new stream, found {stream_id} closed")
 
     def _open(self, stream_id: int, head: Head | None, *, ended: bool) -> None:
         if self.final:  # it came after our GOAWAY: it was not processed, and the client knows (section 6.8)
