@@ -123,7 +123,8 @@ class RedisReader:
         while True:
             try:
                 async with self._connection() as connection:
-                    await self._catch_up(connection)
+                    if not self._loaded:
+                        await self._load(connection)
                     failures = 0
                     self._in_touch()
                     while True:
@@ -144,12 +145,6 @@ class RedisReader:
                 yield connection
             finally:
                 self.connected = False
-
-    async def _catch_up(self, connection: RedisConnection) -> None:
-        """On a new connection: goes on where the last one ended, if that can be proven; else loads."""
-        if self._loaded and await self._holds(connection, self._position):
-            return
-        await self._load(connection)
 
     async def _follow(self, connection: RedisConnection) -> None:
         """One read from the position on, and the proof that nothing between was missed."""

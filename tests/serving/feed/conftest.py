@@ -48,14 +48,18 @@ def redis_options() -> list[str]:
 
 @dataclass
 class Wire:
-    """A TCP wire to a port: it can be cut (connections end, new ones find nobody) and held (bytes wait)."""
+    """A TCP wire to a port: it can be cut (connections end, new ones find nobody) and held (bytes wait).
+
+    hold_at: it holds by itself before these bytes, and sets `held`.
+    """
 
     port: int
     at: int
     _server: asyncio.Server | None = None
     _ends: set[asyncio.StreamWriter] = field(default_factory=set)
     _open: asyncio.Event = field(default_factory=asyncio.Event)
-    made: int = 0
+    hold_at: bytes = b""
+    held: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
@@ -77,10 +81,10 @@ class Wire:
         self._open.clear()
 
     def let_go(self) -> None:
+        self.hold_at = b""
         self._open.set()
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.made += 1
         with suppress(OSError):
             there, here = await asyncio.open_connection("127.0.0.1", self.port)
             self._ends |= {writer, here}
@@ -89,6 +93,9 @@ class Wire:
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await source.read(65536):
+                if self.hold_at and self.hold_at in data:
+                    self.hold()
+                    self.held.set()
                 await self._open.wait()
                 sink.write(data)
                 await sink.drain()
@@ -153,13 +160,14 @@ def feeding() -> Open:
     """Opens a feed of SET_ID from the Redis at a URL, as the reader of the docs."""
 
     @asynccontextmanager
-    async def feeding(url: str, *, timing: Timing = QUICK, **login: Any) -> AsyncIterator[Feeding]:
+    async def feeding(url: str, *, follow: bool = True, timing: Timing = QUICK, **login: Any) -> AsyncIterator[Feeding]:
         tables = FeatureTables({1: KEY}, ReplayClock("replay"))
         tables.table(SET_ID, 3)
         changes: list[None] = []
         server = RedisServer(url, **({"user": READER, "password": PASSWORDS[READER]} | login))
         async with open_redis_feed(tables, lambda: server, changed=lambda: changes.append(None), timing=timing) as feed:
-            await feed.follow([SET_ID])
+            if follow:
+                await feed.follow([SET_ID])
             yield Feeding(feed, tables, changes)
 
     return feeding

@@ -58,6 +58,22 @@ async def test_a_stream_that_begins_later_is_followed_from_its_first_row(
         assert settled.refused == {}
 
 
+async def test_rows_written_during_the_load_are_not_taken_for_older_ones(
+    wire: Wire, push: Push, encoded: Encoded, feeding: Open
+) -> None:
+    await push([encoded("ZZZ", 1)])
+    wire.hold_at = b"HSCAN"  # the last id is noted, the hash is not read yet
+    async with feeding(wire.url, follow=False) as here, asyncio.TaskGroup() as tasks:
+        tasks.create_task(here.feed.follow([SET_ID]))
+        await wire.held.wait()
+        await push([encoded("AAA", 1), encoded("AAA", 2)])  # the hash has the second, the stream will give both
+        wire.let_go()
+        said = await here.until(lambda said: said.repeated == 2)
+        assert (here.sequences(), said.refused, said.reloads) == ([2], {}, 0)
+        await push([encoded("AAA", 3)])
+        await here.until_sequence(3)
+
+
 async def test_many_rows_come_in_slices_and_none_is_missed(
     redis: RedisProcess, push: Push, encoded: Encoded, feeding: Open
 ) -> None:
