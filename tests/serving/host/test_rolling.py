@@ -8,72 +8,62 @@ from typing import Any
 
 import pytest
 
-from protos.client import AsyncClient, AsyncControlClient
+from protos.client import AsyncClient
 from serving.errors import WorkerFailed
 
-SCORES = [2, "NORMAL", 6.0, 6.0]  # the generation, and the second release's scores of a row of ones
 
-
-async def test_a_rolling_restart_loses_no_call(desk: Any, running: Any, under_load: Any, transport: str) -> None:
+async def test_neither_a_rolling_restart_nor_a_kill_loses_a_call(
+    desk: Any, running: Any, under_load: Any, transport: str
+) -> None:
     async with running(desk, workers=2, transport=transport) as here:
         await here.control.push(desk.rows(3))
         before, addresses = here.supervisor.pids, here.supervisor.addresses
         async with under_load(*addresses) as load:
             await here.supervisor.roll()
+            rolled = here.supervisor.pids
+            await here.kill_worker(0)
         assert load.failed == []
         assert load.answered > 100
-        assert [scores[1:] for scores in load.scores] == [SCORES[1:]]
+        assert [posture_and_scores for _, *posture_and_scores in load.scores] == [["NORMAL", 6.0, 6.0]]
         assert here.supervisor.addresses == addresses
-        assert not set(here.supervisor.pids) & set(before)
+        assert not set(rolled) & set(before)
+        assert [each.restarts for each in (await here.control.status()).workers] == [1, 0]
         for address in addresses:
             async with AsyncClient(address) as worker:
                 assert (await worker.score("large_caps")).row_sequences.tolist() == [3, 3, 3, 3]
 
 
-async def test_a_worker_killed_under_load_loses_no_call(
-    desk: Any, running: Any, under_load: Any, transport: str
-) -> None:
-    async with running(desk, workers=2, transport=transport) as here:
-        async with under_load(*here.supervisor.addresses) as load:
-            await here.kill_worker(0)
-            if transport == "native":  # its callers wait in the socket's queue; grpcio's must come back by themselves
-                await here.kill_worker(1)
-        assert load.failed == []
-        assert [scores[1:] for scores in load.scores] == [SCORES[1:]]
-        assert [each.restarts for each in (await here.control.status()).workers] == [1, int(transport == "native")]
-
-
-async def test_a_lone_worker_on_a_unix_socket_is_replaced(
-    desk: Any, running: Any, under_load: Any, transport: str, tmp_path: Path
+async def test_a_lone_worker_on_a_unix_socket_is_replaced_without_a_refused_call(
+    desk: Any, running: Any, transport: str, tmp_path: Path
 ) -> None:
     listen = f"unix:{tmp_path}/scorer.sock"
     async with running(desk, transport=transport, listen=listen) as here:
         assert here.supervisor.addresses == (listen,)
-        async with under_load(listen, listen) as load:
-            await here.supervisor.roll()
-        assert load.failed == []
+        await here.control.push(desk.rows(0))
+        rolling = asyncio.create_task(here.supervisor.roll())
+        while not rolling.done():
+            async with AsyncClient(listen, listen) as anew:
+                assert (await anew.score("large_caps", ["CCC"])).status.tolist() == [0]
+        await rolling
     assert await asyncio.to_thread(lambda: list(tmp_path.glob("scorer.sock*"))) == []
 
 
-async def test_workers_share_a_port_on_request(desk: Any, running: Any, under_load: Any, transport: str) -> None:
-    async with running(desk, workers=2, transport=transport, reuse_port=True) as here:
+async def test_workers_share_a_port_on_request(desk: Any, running: Any, under_load: Any) -> None:
+    async with running(desk, workers=2, transport="native", reuse_port=True) as here:
         (address,) = set(here.supervisor.addresses)
         async with under_load(address) as load:
             await here.supervisor.roll()
         assert load.failed == []
 
 
-async def test_a_halt_during_a_rolling_restart_holds_in_every_process(desk: Any, running: Any, under_load: Any) -> None:
+async def test_a_halt_during_a_rolling_restart_holds_in_every_process(desk: Any, running: Any) -> None:
     async with running(desk, workers=2) as here:
-        async with under_load(*here.supervisor.addresses) as load:
-            rolling = here.supervisor.roll()
-            async with AsyncControlClient(here.supervisor.control) as control:
-                await control.halt("large_caps", reason="now")
-                score = await here.scorer.score("large_caps", ["AAA"])
-                assert score.posture == "HALTED"
-                await rolling
-        assert load.failed == []
-        assert {scores[1] for scores in load.scores} == {"NORMAL", "HALTED"}
+        await here.control.push(desk.rows(0))
+        rolling = asyncio.create_task(here.supervisor.roll())
+        await here.control.halt("large_caps", reason="now")
+        while not rolling.done():
+            assert await here.state() == ("HALTED", [3])
+        await rolling
         for address in here.supervisor.addresses:
             async with AsyncClient(address) as worker:
                 assert (await worker.score("large_caps", ["AAA"])).posture == "HALTED"
