@@ -40,11 +40,12 @@ class Probe:
 
 @dataclass(frozen=True)
 class Contestant:
-    """A server and what is measured on it. launch: may raise PeerMissing."""
+    """A server and what is measured on it. launch: may raise PeerMissing. fill: what it needs before it can answer."""
 
     name: str
     launch: Callable[[], Launch]
     probes: tuple[Probe, ...]
+    fill: Callable[[], None] | None = None
 
 
 @dataclass
@@ -100,12 +101,18 @@ def _take(contestant: Contestant, seconds: float, readings: Readings, when: str)
         return
     say(f"{when}: {contestant.name}")
     try:
-        with running(contestant.launch(), probes[0].question) as server:
+        with running(contestant.launch(), *_first_questions(contestant)) as server:
+            if contestant.fill is not None:
+                contestant.fill()
             for probe in probes:
                 _take_one(server, probe, seconds, readings)
     except (PeerMissing, ServerFailed) as error:
         for probe in probes:
             _leave_out(probe, error, readings)
+
+
+def _first_questions(contestant: Contestant) -> tuple[Question, ...]:
+    return () if contestant.fill is not None else (contestant.probes[0].question,)
 
 
 def _take_one(server: Server, probe: Probe, seconds: float, readings: Readings) -> None:
