@@ -27,6 +27,7 @@ from loadtests.servers import CLIENT_CORE, SERVER_CORE, pinned
 
 Int64s = npt.NDArray[np.int64]
 
+_MESSAGES, _REPLIES = "messages.npz", "replies.npz"
 _PATIENCE_SECONDS = 60.0  # beyond the time that a plan says
 
 
@@ -100,22 +101,49 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, eq=False)
-class Replies:
-    """Replies that were kept. numbers: int64 [n], which message each answers; messages: of the replies."""
+class Texts:
+    """Byte strings with a number each: messages, or replies with the number of the message that each answers.
+
+    numbers, sizes: int64 [n]. whole: all strings, one behind the other.
+    """
 
     numbers: Int64s
-    messages: tuple[bytes, ...]
+    sizes: Int64s
+    whole: bytes
+
+    @classmethod
+    def of(cls, numbers: Sequence[int], texts: Sequence[bytes]) -> Texts:
+        """`texts` with `numbers`."""
+        sizes = [len(text) for text in texts]
+        return cls(np.array(numbers, np.int64), np.array(sizes, np.int64), b"".join(texts))
+
+    def __len__(self) -> int:
+        return len(self.numbers)
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        return zip(self.numbers.tolist(), self.messages, strict=True)
+        start = 0
+        for number, size in zip(self.numbers.tolist(), self.sizes.tolist(), strict=True):
+            yield number, self.whole[start : start + size]
+            start += size
+
+    def save(self, path: Path) -> None:
+        """To be read by `load`."""
+        whole = np.frombuffer(self.whole, np.uint8)
+        np.savez(path, numbers=self.numbers, sizes=self.sizes, whole=whole)
+
+    @classmethod
+    def load(cls, path: Path) -> Texts:
+        """What `save` wrote."""
+        with np.load(path) as stored:
+            return cls(stored["numbers"], stored["sizes"], stored["whole"].tobytes())
 
 
-def ask_in_process(module: str, plan: Plan, messages: Sequence[bytes]) -> tuple[Outcome, Replies]:
+def ask_in_process(module: str, plan: Plan, messages: Sequence[bytes]) -> tuple[Outcome, Texts]:
     """Has `python -m module` carry out `plan` on the client's core, asking `messages` in turn, over and over."""
     with tempfile.TemporaryDirectory(dir=cache("runs")) as name:
         folder = Path(name)
         (folder / "plan").write_bytes(msgspec.json.encode(plan))
-        write_texts(folder / "messages.npz", range(len(messages)), messages)
+        Texts.of(range(len(messages)), messages).save(folder / _MESSAGES)
         done = subprocess.run(  # noqa: S603 - a module of ours, and a folder made here
             pinned(CLIENT_CORE, sys.executable, "-m", module, name),
             capture_output=True,
@@ -127,34 +155,19 @@ def ask_in_process(module: str, plan: Plan, messages: Sequence[bytes]) -> tuple[
             raise ClientFailed(
                 f"{module}: expected an outcome, found that it ended with {done.returncode}: {done.stderr}"
             )
-        return msgspec.json.decode((folder / "outcome").read_bytes(), type=Outcome), read_texts(folder / "replies.npz")
+        return msgspec.json.decode((folder / "outcome").read_bytes(), type=Outcome), Texts.load(folder / _REPLIES)
 
 
 def read_plan(folder: Path) -> tuple[Plan, tuple[bytes, ...]]:
     """The plan and the messages of a client process."""
-    return msgspec.json.decode((folder / "plan").read_bytes(), type=Plan), read_texts(folder / "messages.npz").messages
+    plan = msgspec.json.decode((folder / "plan").read_bytes(), type=Plan)
+    return plan, tuple(message for _, message in Texts.load(folder / _MESSAGES))
 
 
-def write_outcome(folder: Path, outcome: Outcome, numbers: Sequence[int], replies: Sequence[bytes]) -> None:
+def write_outcome(folder: Path, outcome: Outcome, replies: Texts) -> None:
     """What a client process hands back."""
-    write_texts(folder / "replies.npz", numbers, replies)
+    replies.save(folder / _REPLIES)
     (folder / "outcome").write_bytes(msgspec.json.encode(outcome))
-
-
-def write_texts(path: Path, numbers: Sequence[int], texts: Sequence[bytes]) -> None:
-    """Byte strings with a number each."""
-    whole = np.frombuffer(b"".join(texts), np.uint8)
-    np.savez(path, numbers=np.array(numbers, np.int64), sizes=np.array([len(text) for text in texts]), whole=whole)
-
-
-def read_texts(path: Path) -> Replies:
-    """What `write_texts` wrote."""
-    with np.load(path) as stored:
-        whole = stored["whole"].tobytes()
-        ends = np.cumsum(stored["sizes"], dtype=np.int64)
-        starts = ends - stored["sizes"]
-        texts = tuple(whole[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True))
-        return Replies(stored["numbers"], texts)
 
 
 @dataclass(frozen=True)

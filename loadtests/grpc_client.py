@@ -27,7 +27,7 @@ import numpy.typing as npt
 import uvloop
 
 from loadtests.calls import PATIENCE_SECONDS, Broken, Caller, are_all_good
-from loadtests.client_files import Outcome, Plan, Spent, Times, read_plan, stop_collector, write_outcome
+from loadtests.client_files import Outcome, Plan, Spent, Texts, Times, read_plan, stop_collector, write_outcome
 from loadtests.histogram import Histogram
 from loadtests.prepared import Prepared, prepare
 from serving.transport.grpc.message import PREFIX_BYTES
@@ -38,6 +38,7 @@ Int64s = npt.NDArray[np.int64]
 
 _REMEMBERED = 1 << 14  # calls whose sending time is kept, at least as many as are under way
 _MOST_KEPT = 2_000_000
+_NO_NUMBERS = np.empty(0, np.int64)
 
 
 class Tally:
@@ -227,11 +228,13 @@ class Client:
         for conversation in self.conversations:
             conversation.close()
 
-    def kept(self) -> tuple[list[int], list[bytes]]:
-        """The message that each kept reply answers, and the reply's own message."""
+    def kept(self) -> Texts:
+        """Replies that were kept, without their prefix, and the message that each answers."""
         groups = self.tally.groups
-        numbers = [number for group, _ in groups for number in group.tolist()]
-        return numbers, [content[PREFIX_BYTES:].tobytes() for _, group in groups for content in group]
+        sizes = np.repeat([group.shape[1] - PREFIX_BYTES for _, group in groups], [len(group) for _, group in groups])
+        numbers = np.concatenate([_NO_NUMBERS, *(numbers for numbers, _ in groups)])
+        whole = b"".join(group[:, PREFIX_BYTES:].tobytes() for _, group in groups)
+        return Texts(numbers, sizes.astype(np.int64), whole)
 
 
 async def run(plan: Plan, messages: Sequence[bytes]) -> tuple[Outcome, Client]:
@@ -315,7 +318,7 @@ def main() -> None:
     plan, messages = read_plan(folder)
     stop_collector()
     outcome, client = uvloop.run(run(plan, messages))
-    write_outcome(folder, outcome, *client.kept())
+    write_outcome(folder, outcome, client.kept())
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadtests.calls import PATIENCE_SECONDS, Broken, Caller
-from loadtests.client_files import Outcome, Plan, Spent, Times, read_plan, stop_collector, write_outcome
+from loadtests.client_files import Outcome, Plan, Spent, Texts, Times, read_plan, stop_collector, write_outcome
 from loadtests.histogram import Histogram
 from loadtests.prepared import Prepared, prepare
 from serving.transport.grpc.message import PREFIX_BYTES
@@ -179,7 +179,7 @@ def main() -> None:
     plan, messages = read_plan(folder)
     stop_collector()
     outcome, arrivals = run(plan, messages)
-    write_outcome(folder, outcome, [number for number, _ in arrivals.kept], [reply for _, reply in arrivals.kept])
+    write_outcome(folder, outcome, Texts.of(*zip(*arrivals.kept, strict=True)) if arrivals.kept else Texts.of((), ()))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Protocol, runtime_checkable
 
-from loadtests.client_files import ClientFailed, Outcome, Plan, Replies, ask_in_process
+from loadtests.client_files import ClientFailed, Outcome, Plan, Texts, ask_in_process
 from loadtests.h2load import Load, Reading, ReadingRefused
 from loadtests.model import BenchModel, make_rows
 from loadtests.prepared import Headers
@@ -136,12 +137,11 @@ def ask(server: Server, question: ManyQuestions, plan: Plan, *, client: str = CL
     return outcome
 
 
-def check_replies(question: ManyQuestions, replies: Replies) -> None:
+def check_replies(question: ManyQuestions, replies: Texts) -> None:
     """ReadingRefused unless kept replies, of at most a few thousand, are right; and when none was kept."""
-    pairs = list(replies)
-    if not pairs:
+    if not len(replies):
         raise ReadingRefused(f"{question.path}: expected replies to check, found that none was kept")
-    for number, reply in pairs[:: -(-len(pairs) // _MOST_CHECKED)]:
+    for number, reply in islice(replies, 0, None, -(-len(replies) // _MOST_CHECKED)):
         try:
             question.check_one(number, reply)
         except WrongAnswer as error:
