@@ -268,6 +268,7 @@ CASES = [
         1,
     ),
     Case("8.5", "CONNECT with :scheme and :path", asks_without(b":method", (b":method", b"CONNECT")), PROTOCOL, 1),
+    Case("8.4", "A client that pushes", sends(frame(frames.PUSH_PROMISE, 4, 0, b"\0\0\0\2\x83")), PROTOCOL),
     Case("8.5", "CONNECT without :authority", asks((b":method", b"CONNECT")), PROTOCOL, 1),
 ]
 
@@ -407,10 +408,28 @@ def test_streams_beyond_the_limit(connect: Callable[..., InMemory], served: Serv
     assert peer.call("/t/Echo", b"x").messages == [b"x"]
 
 
+@must("5.2.1", "The windows that the peer advertises are respected", "as 6.9.1; every window after every step")
+def test_windows_of_many_streams(connect: Callable[..., InMemory]) -> None:
+    peer = connect(first=frames.PREFACE + wire.settings({Setting.INITIAL_WINDOW_SIZE: 30_000}))
+    for _ in range(3):
+        peer.call("/t/Bytes", b"40000")
+    sent = [len(answer.content) for answer in peer.reading.answers.values()]
+    assert sent == [30_000, 30_000, 5535]
+    peer.send(frames.window_update(0, 9))
+    assert [len(answer.content) for answer in peer.reading.answers.values()] == [30_000, 30_000, 5544]
+
+
 @must("5.2.2", "Frames are read as soon as they come", "all of a read at once; not while the peer takes nothing")
 def test_all_frames_of_a_read_are_handled(peer: InMemory) -> None:
     peer.send(b"".join(wire.ping(b"%08d" % at) for at in range(100)))
     assert [each.payload for each in peer.reading.of(frames.PING)] == [b"%08d" % at for at in range(100)]
+
+
+@must("5.4", "A frame that is an error of its stream and of the connection", "the connection error")
+def test_connection_errors_come_first(peer: InMemory) -> None:
+    opened(ended=True)(peer)
+    peer.send(frame(frames.DATA, frames.PADDED, 1, b"\5a"))  # padding (6.1), on a stream that is half closed (5.1)
+    assert peer.code == PROTOCOL
 
 
 @must("5.4.1", "After a connection error the connection is closed", "GOAWAY with the last stream, then closed")
@@ -569,7 +588,12 @@ def test_refused_means_not_processed(connect: Callable[..., InMemory], served: S
 
 # The page.
 
-SECTIONS_WITHOUT_A_RULE_FOR_US = {"5.1.3", "5.2", "5.2.1", "5.3", "5.3.1", "5.3.2", "6", "6.5.1", "6.9.3", "8.6"}
+# The sections from 4 to 8 with a MUST in them; those that bind others alone: see the page.
+WITH_RULES = set(
+    "4.1 4.2 4.3 4.3.1 5.1 5.1.1 5.1.2 5.2.1 5.2.2 5.4 5.4.1 5.4.2 5.5 6.1 6.2 6.3 6.4 6.5 6.5.2 6.5.3 6.6 6.7 6.8 6.9 "
+    "6.9.1 6.9.2 6.9.3 6.10 7 8.1 8.1.1 8.2 8.2.1 8.2.2 8.2.3 8.3 8.3.1 8.3.2 8.4 8.4.1 8.4.2 8.5 8.7".split()
+)
+OF_OTHERS = {"6.9.3", "8.2.3", "8.4.1", "8.4.2"}
 
 
 def rows() -> list[Row]:
@@ -581,6 +605,12 @@ def rows() -> list[Row]:
 def test_the_page_says_what_is_tested() -> None:
     table = "\n".join(f"| {section} | {rule} | {answer} | `{test}` |" for section, rule, answer, test in rows())
     assert table in PAGE.read_text(), f"docs/conformance.md: expected this table:\n{table}"
+
+
+def test_no_section_is_left_out() -> None:
+    assert {section for section, *_ in rows()} - {"3.4"} == WITH_RULES - OF_OTHERS
+    page = PAGE.read_text()
+    assert all(section in page for section in OF_OTHERS)
 
 
 def test_rules_are_told_apart() -> None:
