@@ -150,6 +150,11 @@ class RingWriter:
         del self._counts, self._fields
         self._map.close()
 
+    @property
+    def written(self) -> int:
+        """Records written so far; all but the last `capacity` of them have been overwritten, read or not."""
+        return self._written
+
     def release_index(self, digest: str) -> int:
         """The index under which records name release `digest` (64 hex digits); given out at the first call."""
         index = self._releases.get(digest)

@@ -83,6 +83,16 @@ class RingRecorder:
         self._rings.clear()
         self._open.close()
 
+    @property
+    def written(self) -> int:
+        """Records written to all rings so far."""
+        return sum(ring.writer.written for ring in self._rings.values())
+
+    @property
+    def overwritten(self) -> int:
+        """How many of them have made way for newer ones, read or not."""
+        return sum(max(0, ring.writer.written - ring.writer.capacity) for ring in self._rings.values())
+
     def prepare(self, models: Iterable[Model]) -> None:
         """Makes the rings that `models` need. RingError when one cannot be made."""
         for model in models:

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from serving.feed.row_feed import FeedStatistics
 from serving.runtime.counts import BATCH_BUCKETS as BATCH_BUCKETS
 from serving.runtime.counts import LATENCY_BUCKETS_NS as LATENCY_BUCKETS_NS
 from serving.runtime.counts import Histogram
@@ -45,8 +46,10 @@ class ScorerCounts:
 
     def add_rows(self, by_status: Tally) -> None:
         """Counts rows that are counted already."""
+        rows = self.rows
         for kind, count in enumerate(by_status):
-            self.rows[kind] += count
+            if count:
+                rows[kind] += count
 
 
 def tally(status: npt.NDArray[np.uint8]) -> Tally:
@@ -56,7 +59,7 @@ def tally(status: npt.NDArray[np.uint8]) -> Tally:
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """How long calls spent in one stage: counts by LATENCY_BUCKETS_NS, the last for what took longer."""
+    """How long something took: counts by LATENCY_BUCKETS_NS, the last for what took longer; none if never seen."""
 
     counts: tuple[int, ...]
     sum_ns: int
@@ -68,7 +71,11 @@ class WorkerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     rows: replies' rows by status, in the order of `serving.handlers.wire.RowStatus`. errors: calls refused, by error.
     latencies: answered calls by LATENCY_BUCKETS_NS, the last for what took longer. stages: queue, features, model and
     encode (`serving.runtime.counts`). batch_rows: runs by BATCH_BUCKETS of their rows, the last for bigger ones; their
-    sum is rows_scored. in_flight: calls that wait or are being run. refused_scores: by release.
+    sum is rows_scored. in_flight: calls that wait or are being run. refused_scores: by release. rows_pushed and
+    rows_refused are those of Push; feed: the same and more of the feed. collections: runs of the garbage collector;
+    lags: how late the loop called a timer (both: `serving.host.pauses`). ring_records, and how many of them were
+    ring_overwritten. connections: open now; limits: connections ended, by the limit that was passed (the native
+    transport's alone).
     """
 
     requests: int = 0
@@ -96,13 +103,22 @@ class WorkerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     shadow_failures: int = 0
     shadow_shed: int = 0
     shadow_waiting: int = 0
+    feed: FeedStatistics = FeedStatistics()
+    collections: Stage = Stage((), 0)
+    lags: Stage = Stage((), 0)
+    ring_records: int = 0
+    ring_overwritten: int = 0
+    connections: int = 0
+    connections_accepted: int = 0
+    limits: dict[str, int] = {}
 
 
-def worker_statistics(scorer: ScorerCounts, engine: Engine) -> WorkerStatistics:
+def worker_statistics(scorer: ScorerCounts, engine: Engine, feed: FeedStatistics) -> WorkerStatistics:
     """What a worker has done, and what it holds now."""
     shadows = engine.shadows
     return msgspec.structs.replace(
         statistics(scorer, engine.counts),
+        feed=feed,
         in_flight=engine.in_flight,
         shadow_rows=shadows.scored,
         shadow_failures=shadows.failed,
@@ -132,11 +148,12 @@ def statistics(scorer: ScorerCounts, engine: EngineCounts) -> WorkerStatistics:
         latencies=tuple(map(sum, zip(scorer.total.counts, engine.total.counts, strict=True))),
         latency_sum_ns=scorer.total.total + engine.total.total,
         late=engine.late,
-        stages={name: _stage(getattr(engine, name)) for name in ("queue", "features", "model", "encode")},
+        stages={name: stage(getattr(engine, name)) for name in ("queue", "features", "model", "encode")},
         batch_rows=tuple(engine.batch_rows.counts),
         refused_scores=dict(scorer.refused_scores),
     )
 
 
-def _stage(histogram: Histogram) -> Stage:
+def stage(histogram: Histogram) -> Stage:
+    """What `histogram` has counted so far."""
     return Stage(tuple(histogram.counts), histogram.total)

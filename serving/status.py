@@ -6,6 +6,7 @@ reach a caller is covered. What is not ours is INTERNAL, and its text stays here
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -69,10 +70,24 @@ INTERNAL = Status(Code.INTERNAL)
 
 def status_of(error: BaseException) -> Status:
     """The status of `error`: that of its nearest class in the table, INTERNAL for what is not ours."""
-    for kind in type(error).__mro__:
-        if kind in STATUS:
-            return STATUS[kind]
+    return status_of_kind(type(error))
+
+
+def status_of_kind(kind: type[BaseException]) -> Status:
+    """The status of errors of class `kind`."""
+    for each in kind.__mro__:
+        if each in STATUS:
+            return STATUS[each]
     return INTERNAL
+
+
+def kinds() -> Iterator[type[Exception]]:
+    """Every class of the table, and every class below one of them."""
+    waiting = list(STATUS)
+    while waiting:
+        kind = waiting.pop()
+        yield kind
+        waiting += kind.__subclasses__()
 
 
 def message_of(error: BaseException) -> str:

@@ -11,35 +11,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from serving.statistics import LATENCY_BUCKETS_NS
+from serving.runtime.counts import Histogram
 
 LAG_NS = 50_000_000  # how often the loop is looked at
-
-
-class Durations:
-    """How many durations fell into each of LATENCY_BUCKETS_NS, the last for what took longer; and their sum.
-
-    >>> durations = Durations()
-    >>> durations.add(10_000)
-    >>> durations.add(60_000_000)
-    >>> durations.counts[0], durations.counts[-1], durations.sum_ns
-    (1, 1, 60010000)
-    """
-
-    __slots__ = ("counts", "sum_ns")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(LATENCY_BUCKETS_NS) + 1)
-        self.sum_ns = 0
-
-    def add(self, took_ns: int) -> None:
-        """One more."""
-        self.counts[bisect_left(LATENCY_BUCKETS_NS, took_ns)] += 1
-        self.sum_ns += took_ns
 
 
 class Pauses:
@@ -50,8 +27,8 @@ class Pauses:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.collections = Durations()
-        self.lags = Durations()
+        self.collections = Histogram()
+        self.lags = Histogram()
         self._loop = loop
         self._began_ns = 0
         self._due_ns = 0
@@ -72,14 +49,14 @@ class Pauses:
         if phase == "start":
             self._began_ns = time.perf_counter_ns()
         else:
-            self.collections.add(time.perf_counter_ns() - self._began_ns)
+            self.collections.observe(time.perf_counter_ns() - self._began_ns)
 
     def _wait(self) -> None:
         self._due_ns = time.monotonic_ns() + LAG_NS
         self._timer = self._loop.call_later(LAG_NS / 1e9, self._called)
 
     def _called(self) -> None:
-        self.lags.add(max(0, time.monotonic_ns() - self._due_ns))
+        self.lags.observe(max(0, time.monotonic_ns() - self._due_ns))
         self._wait()
 
 

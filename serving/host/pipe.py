@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from promotion.config import Environment
+from promotion.config import Environment, Redis
 from promotion.identity import Principal
 from promotion.ledger.state import SignalState
 from serving.errors import PipeBroken
@@ -39,7 +39,8 @@ class Setup(Message, frozen=True, kw_only=True):
 
     address: HOST:PORT or unix:PATH. listener: descriptor of the socket that listens there, inherited from the
     supervisor; None where the transport binds the address itself. universes: signal → its instruments, from the
-    configuration. core: the only one it runs on, None for any. scratch: its models are of no release.
+    configuration. redis: whose streams it reads, None where rows come by Push alone. core: the only one it runs on,
+    None for any. scratch: its models are of no release.
     """
 
     worker: int
@@ -50,6 +51,7 @@ class Setup(Message, frozen=True, kw_only=True):
     transport: TransportName
     tls: Tls | None = None
     universes: dict[str, tuple[str, ...]]
+    redis: Redis | None = None
     core: int | None = None
     busy_poll: bool = False
     scratch: bool = False

@@ -19,7 +19,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from promotion.config import Config, Environment
+from promotion.config import Config, Environment, Redis
 from promotion.errors import BrokenChain, LedgerUnreadable, PromotionError
 from promotion.home import Home
 from promotion.identity import Principal
@@ -206,7 +206,8 @@ class Supervisor:
     async def metrics_text(self) -> bytes:
         """The metrics page."""
         workers = (await self.view()).workers
-        return render({each.worker: each.statistics for each in workers}, self.fleet.restarts)
+        answering = {each.worker for each in workers if each.answers}
+        return render({each.worker: each.statistics for each in workers}, self.fleet.restarts, answering)
 
     async def poll(self) -> None:
         """Follows the ledger once a second, for commits that nobody called about. Runs until it is cancelled."""
@@ -257,7 +258,7 @@ def _going_on() -> Iterator[None]:
 class Place:
     """What a supervisor serves, and from where. universes: signal → its instruments, of every signal known here.
 
-    scratch: what is served is no release (`serving.host.scratch`).
+    redis: whose streams the workers read. scratch: what is served is no release (`serving.host.scratch`).
     """
 
     home: Home
@@ -265,6 +266,7 @@ class Place:
     universes: dict[str, tuple[str, ...]]
     ledger: Ledger
     prove: Prove
+    redis: Redis | None = None
     scratch: bool = False
 
 
@@ -273,8 +275,11 @@ async def serve(home: Home, config: Config, hosting: Hosting) -> AsyncIterator[S
     """Serves what the ledger of `home` says, until the block is left; then the workers drain.
 
     Raises BrokenChain on a broken ledger, ListenRefused when an address is taken or another supervisor serves this
-    home, CoreRefused for cores that cannot be had, KeyRingRefused for bad row keys.
+    home, CoreRefused for cores that cannot be had, KeyRingRefused for bad row keys, ConfigError when Redis' password
+    cannot be read.
     """
+    if config.redis is not None:
+        await asyncio.to_thread(config.redis.reader, home.root)
     universes = {name: signal.universe for name, signal in config.signals.items()}
 
     def prove(digest: str, principals: Mapping[str, Principal]) -> object:
@@ -282,7 +287,7 @@ async def serve(home: Home, config: Config, hosting: Hosting) -> AsyncIterator[S
 
     async with (
         LedgerFollower(home, config.environment) as follower,
-        supervise(Place(home, config.environment, universes, follower, prove), hosting) as supervisor,
+        supervise(Place(home, config.environment, universes, follower, prove, config.redis), hosting) as supervisor,
     ):
         yield supervisor
 
@@ -330,6 +335,7 @@ def _setup(place: Place, hosting: Hosting, worker: int, listener: Listener) -> S
         transport=hosting.transport,
         tls=hosting.tls,
         universes=place.universes,
+        redis=place.redis,
         core=hosting.core(worker),
         busy_poll=hosting.busy_poll,
         scratch=place.scratch,

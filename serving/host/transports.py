@@ -13,6 +13,7 @@ from typing import Protocol
 from serving.host.hosting import UNIX
 from serving.host.pipe import Setup
 from serving.transport.methods import Methods
+from serving.transport.statistics import TransportStatistics
 
 
 class Transport(Protocol):
@@ -21,6 +22,10 @@ class Transport(Protocol):
     @property
     def outbox(self) -> AbstractContextManager[object]:
         """What a turn's replies are given out in."""
+        ...
+
+    def statistics(self) -> TransportStatistics:
+        """What it holds now, and has turned away so far."""
         ...
 
     async def drain(self, grace_seconds: float, stop: Callable[[], None]) -> None:

@@ -17,10 +17,12 @@ import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import msgspec
 import uvloop
 
 from features.clock import Clock, ReplayClock, SystemClock
@@ -31,6 +33,7 @@ from promotion.home import Home
 from promotion.identity import Principal
 from serving.errors import PipeBroken, ScorerFailed
 from serving.feature_table import FeatureTables, Refusal
+from serving.feed.row_feed import NoFeed, RowFeed
 from serving.feed.row_keys import read_row_keys
 from serving.handlers.health import HealthBook
 from serving.handlers.routes import Route, more_careful, wanted_releases
@@ -45,7 +48,8 @@ from serving.recorder import RingRecorder
 from serving.runtime.backend import Model
 from serving.runtime.engine import Engine
 from serving.runtime.loader import load
-from serving.statistics import worker_statistics
+from serving.statistics import stage, worker_statistics
+from serving.transport.statistics import TransportStatistics
 
 LOG = logging.getLogger("signalbox.worker")
 
@@ -68,9 +72,16 @@ class Worker:
         self._ordered: tuple[Served, ...] = ()
         self._loading = asyncio.Lock()
         self._transport: Transport | None = None
+        self._feed: RowFeed = NoFeed()
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        if self.setup.redis is not None:
+            from serving.feed.redis_reader import open_redis_feed  # 24 MiB that a worker without Redis does without
+
+            login = partial(self.setup.redis.reader, self._home.root)
+            feed = open_redis_feed(self.scorer.tables, login, changed=self.scorer.rows_changed)
+            self._feed = await self._open.enter_async_context(feed)
         return self
 
     async def __aexit__(
@@ -124,6 +135,7 @@ class Worker:
             for digest in self._wanted():
                 if digest not in self._models:
                     await self._load(digest, known)
+            await self._feed.follow({model.feature_set_id for model in self._wanted_models()})
             self._rebuild()
             self._let_go()
             self._say_health()
@@ -133,7 +145,19 @@ class Worker:
 
     def statistics(self) -> Ack:
         """What was done so far."""
-        return Ack(statistics=worker_statistics(self.scorer.counts, self.scorer.engine))
+        said = worker_statistics(self.scorer.counts, self.scorer.engine, self._feed.statistics())
+        network = TransportStatistics() if self._transport is None else self._transport.statistics()
+        more = msgspec.structs.replace(
+            said,
+            collections=stage(self._pauses.collections),
+            lags=stage(self._pauses.lags),
+            ring_records=self._recorder.written,
+            ring_overwritten=self._recorder.overwritten,
+            connections=network.connections,
+            connections_accepted=network.accepted,
+            limits=network.refused,
+        )
+        return Ack(statistics=more)
 
     async def _load(self, digest: str, known: Mapping[str, Principal]) -> None:
         try:
@@ -186,6 +210,9 @@ class Worker:
 
     def _wanted(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(digest for each in self._ordered for digest in wanted_releases(each)))
+
+    def _wanted_models(self) -> list[Model]:
+        return [self._models[digest] for digest in self._wanted() if digest in self._models]
 
     def _let_go(self) -> None:
         for digest in set(self._models) - set(self._wanted()):

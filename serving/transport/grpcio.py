@@ -24,6 +24,7 @@ from serving.transport.http2.limits import Limits
 from serving.transport.listen import Tls, bind
 from serving.transport.methods import Methods, Streaming, Unary
 from serving.transport.refusals import refuse
+from serving.transport.statistics import TransportStatistics
 
 MAX_CONCURRENT_CALLS = 4096  # over all connections
 _LAST_CALLS_SECONDS = 0.25  # how long a call that grpcio has taken may still be on its way to a handler
@@ -64,6 +65,10 @@ class GrpcioTransport:
     def calls(self) -> int:
         """How many are under way."""
         return self._under_way.calls
+
+    def statistics(self) -> TransportStatistics:
+        """What it holds now."""
+        return TransportStatistics(calls=self.calls)
 
 
 class UnderWay:

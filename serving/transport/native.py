@@ -18,7 +18,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -29,6 +28,7 @@ from serving.transport.http2.errors import ConnectionFault, ErrorCode
 from serving.transport.http2.limits import Budget, Limits
 from serving.transport.listen import BACKLOG, Tls, address_of, bind
 from serving.transport.methods import Methods, Streaming
+from serving.transport.statistics import TransportStatistics
 
 LOG = logging.getLogger("signalbox.transport")
 
@@ -75,16 +75,6 @@ class Outbox:
         self.held -= 1
         if self.dirty and not self.held:
             self.flush()
-
-
-@dataclass(frozen=True)
-class TransportStatistics:
-    """connections, calls: open now. accepted: connections since the start. refused: by the limit that was passed."""
-
-    connections: int
-    calls: int
-    accepted: int
-    refused: dict[str, int]
 
 
 class Peer(asyncio.Protocol):
@@ -393,10 +383,14 @@ class NativeTransport:
         self.settled = asyncio.Event()  # while draining: a connection has moved
         self.draining = False
 
+    @property
+    def calls(self) -> int:
+        """Calls under way."""
+        return sum(len(peer.connection.streams) for peer in self._peers)
+
     def statistics(self) -> TransportStatistics:
         """What the transport holds now, and has refused so far."""
-        calls = sum(len(peer.connection.streams) for peer in self._peers)
-        return TransportStatistics(len(self._peers), calls, self._accepted, dict(self.refused))
+        return TransportStatistics(len(self._peers), self.calls, self._accepted, dict(self.refused))
 
     def accept(self, peer: Peer) -> None:
         """A connection has come; one too many is told to go."""
@@ -457,7 +451,7 @@ class NativeTransport:
 
     async def serve(self, listener: socket.socket, tls: Tls | None) -> None:
         """Listens on a bound socket."""
-        context = None if tls is None else tls.context()
+        context = None if tls is None else await asyncio.to_thread(tls.context)
         handshake = None if context is None else self.limits.handshake_seconds
         self.address = address_of(listener)
         make = self._loop.create_unix_server if listener.family == socket.AF_UNIX else self._loop.create_server
@@ -504,7 +498,7 @@ async def native_transport(
 ) -> AsyncIterator[NativeTransport]:
     """A server of `methods` that listens at HOST:PORT, unix:PATH or a bound socket. ListenRefused when it cannot."""
     transport = NativeTransport(methods, limits or Limits())
-    listener = bind(listen) if isinstance(listen, str) else listen
+    listener = await asyncio.to_thread(bind, listen) if isinstance(listen, str) else listen
     await transport.serve(listener, tls)
     watching = asyncio.create_task(transport.watch())
     try:
