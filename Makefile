@@ -1,6 +1,6 @@
 # Every verb works in .venv, which `set-up` makes from requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help set-up set-up-test demo test check long bench bench-demo serve protos lock clean
+.PHONY: help set-up set-up-test set-up-long demo test check long bench bench-demo bench-serving bench-peers locust serve protos lock clean
 
 PYTHON := .venv/bin/python
 HOME_DIR ?= .signalbox
@@ -17,6 +17,9 @@ set-up:
 set-up-test:
 	@.ci/setup test
 
+set-up-long:
+	@.ci/setup long
+
 demo: set-up ## real prices to a live score, a fault, a cut and a rollback (about two minutes)
 	@.venv/bin/signalbox demo --home $(HOME_DIR)
 
@@ -30,13 +33,24 @@ check: set-up ## ruff, mypy strict, import-linter, generated protos unchanged
 	@.venv/bin/lint-imports
 	@.ci/check-protos
 
-long: set-up ## the tests, properties with 5,000 examples where a test states no number
+long: set-up-long ## the tests with 5,000 examples a property, 10 million fuzzed inputs, ten minutes of soak
 	@$(PYTHON) -m pytest --hypothesis-profile long
+	@$(PYTHON) -m loadtests.fuzz
+	@$(PYTHON) -m loadtests.soak
 
-bench: bench-demo ## every bench; results go to docs/benchmarks
+bench: bench-demo bench-serving bench-peers ## every bench; results go to docs/benchmarks
 
 bench-demo: set-up ## how long the demo takes and what it needs
 	@$(PYTHON) -m loadtests.bench_demo
+
+bench-serving: set-up-test ## the data plane against its bars, with h2load and with our own client
+	@$(PYTHON) -m loadtests.bench_serving
+
+bench-peers: set-up-test ## Triton, MLServer and bare echoes in C++ and Go beside Signalbox, one client for all
+	@$(PYTHON) -m loadtests.bench_peers
+
+locust: set-up ## traders, subscribers and an operator who swaps releases; fails when one answer is wrong
+	@$(PYTHON) -m loadtests.run_locust
 
 serve: set-up ## what the demo's home says is live
 	@.venv/bin/signalbox serve --home $(HOME_DIR) --listen 127.0.0.1:8500
@@ -51,4 +65,4 @@ lock: set-up ## requirements.lock from pyproject.toml: versions and hashes, no r
 
 clean: ## the environment, caches, the demo's home and rings
 	@rm -rf /dev/shm/signalbox-$$(id -u)-*
-	@rm -rf .venv .venv-kserve .signalbox .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
+	@rm -rf .venv .venv-kserve .signalbox .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .cache dist

@@ -646,13 +646,20 @@ def test_a_fault_is_found_however_far_back_in_the_table(behind: int) -> None:
     assert "outer white space" in decoder.decode(b"\x01\x00" + integer(62 + behind, 0x80, 7)).fault
 
 
-def test_a_proper_section_does_not_vouch_for_the_next() -> None:
-    decoder, encode = Decoder(), IndexingEncoder().encode
-    proper = [(b":path", b"/x"), (b"te", b"trailers"), (b"n", b"v")]
-    for wrong in (proper[::-1], [proper[0], (b"te", b"no"), proper[2]], [*proper[:2], (b"n", b"v ")], proper * 2):
-        assert as_a_connection_does(decoder, encode(proper)).fault == ""
-        assert as_a_connection_does(decoder, encode(wrong)).fault
-        assert as_a_connection_does(decoder, encode(wrong)).fault
+PROPER: list[Field] = [(b":path", b"/x"), (b"te", b"trailers"), (b"n", b"v")]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "wrong",
+    [PROPER[::-1], PROPER * 2, [PROPER[0], (b"te", b"no"), PROPER[2]]]
+    + [[*PROPER[:2], (b"n", value)] for value in (b"v ", b" v", b"\tv", b"v\0v", b"v\rv", b"v\nv")],
+)
+def test_a_proper_section_does_not_vouch_for_the_next(wrong: list[Field], way: str) -> None:
+    encode, decoder = WAYS[way](), Decoder()
+    for _ in range(3):
+        assert as_a_connection_does(decoder, encode(PROPER)).fault == ""
+        assert as_a_connection_does(decoder, encode(wrong)).fault == fault_of(wrong) != ""
 
 
 # The encoder's table.

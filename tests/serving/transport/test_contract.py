@@ -1,4 +1,4 @@
-"""grpcio's server over a table of methods: what the handlers see of a call, and what the caller sees of them."""
+"""What both transports promise over a table of methods: what handlers see of a call, and what callers see of them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from serving import errors
 from serving.runtime.engine import NO_DEADLINE_NS
 from serving.transport.call import Call
-from serving.transport.grpcio import GrpcioTransport, grpcio_transport
+from serving.transport.grpcio import grpcio_transport
 from serving.transport.http2.limits import Limits
 from serving.transport.listen import Tls
 from serving.transport.methods import Streaming, Unary
+from serving.transport.native import native_transport
+
+TRANSPORTS = {"native": native_transport, "grpcio": grpcio_transport}
 
 
 class Service:
@@ -70,19 +73,26 @@ async def service() -> Service:
     return Service()
 
 
-@asynccontextmanager
-async def connected(
-    service: Service, listen: str = "127.0.0.1:0", **more: Any
-) -> AsyncIterator[tuple[GrpcioTransport, grpc.aio.Channel]]:
-    async with (
-        grpcio_transport(service.methods, listen=listen, **more) as transport,
-        grpc.aio.insecure_channel(transport.address) as channel,
-    ):
-        yield transport, channel
+@pytest.fixture(params=TRANSPORTS)
+def open_transport(request: pytest.FixtureRequest) -> Any:
+    return TRANSPORTS[request.param]
 
 
 @pytest.fixture
-async def peers(service: Service) -> AsyncIterator[tuple[GrpcioTransport, grpc.aio.Channel]]:
+def connected(open_transport: Any) -> Any:
+    @asynccontextmanager
+    async def connect(service: Service, listen: str = "127.0.0.1:0", **more: Any) -> AsyncIterator[Any]:
+        async with (
+            open_transport(service.methods, listen=listen, **more) as transport,
+            grpc.aio.insecure_channel(transport.address) as channel,
+        ):
+            yield transport, channel
+
+    return connect
+
+
+@pytest.fixture
+async def peers(service: Service, connected: Any) -> AsyncIterator[Any]:
     async with connected(service) as both:
         yield both
 
@@ -211,7 +221,7 @@ async def test_an_idle_server_drains_at_once(peers: Any) -> None:
     await asyncio.wait_for(transport.drain(60, lambda: None), 10)
 
 
-async def test_a_message_beyond_the_limit_is_refused(service: Service) -> None:
+async def test_a_message_beyond_the_limit_is_refused(service: Service, connected: Any) -> None:
     async with connected(service, limits=Limits(message_bytes=1000)) as (_, channel):
         assert len(await call(channel, "Echo", bytes(1000))) == 1000
         assert (await refusal(call(channel, "Echo", bytes(1001)))).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -239,23 +249,24 @@ def make_certificate(folder: Path) -> Tls:
 
 
 @pytest.mark.parametrize("mutual", [False, True])
-async def test_tls_lets_in_whom_it_should(service: Service, tmp_path: Path, mutual: bool) -> None:
+async def test_tls_lets_in_whom_it_should(service: Service, open_transport: Any, tmp_path: Path, mutual: bool) -> None:
     tls = make_certificate(tmp_path)
     served = Tls(certificate=tls.certificate, key=tls.key, client_ca=tls.certificate if mutual else None)
     certificate, key = tls.certificate.read_bytes(), tls.key.read_bytes()
     known = grpc.ssl_channel_credentials(certificate, key, certificate)
     unknown = grpc.ssl_channel_credentials(certificate)
-    async with grpcio_transport(service.methods, listen="localhost:0", tls=served) as transport:
-        async with grpc.aio.secure_channel(transport.address, known) as channel:
+    async with open_transport(service.methods, listen="localhost:0", tls=served) as transport:
+        address = transport.address.replace("127.0.0.1", "localhost")  # whom the certificate names
+        async with grpc.aio.secure_channel(address, known) as channel:
             assert await call(channel, "Echo", b"in secret") == b"in secret"
-        async with grpc.aio.secure_channel(transport.address, unknown) as channel:
+        async with grpc.aio.secure_channel(address, unknown) as channel:
             if mutual:
                 assert (await refusal(call(channel, "Echo"))).code() is grpc.StatusCode.UNAVAILABLE
             else:
                 assert await call(channel, "Echo", b"in secret") == b"in secret"
 
 
-async def test_an_address_that_is_taken_is_refused(service: Service, tmp_path: Path) -> None:
+async def test_an_address_that_is_taken_is_refused(service: Service, connected: Any, tmp_path: Path) -> None:
     async with connected(service) as (transport, _):
         with pytest.raises(errors.ListenRefused, match="expected a free address"):
             await connected(service, transport.address).__aenter__()
