@@ -141,9 +141,7 @@ class Form:
                 return
             self._halves = template(self)
         head, tail = self._halves
-        data = scores.tobytes()
-        size = 4 * self.rows
-        at = 0
+        data, size, at = scores.tobytes(), 4 * self.rows, 0
         for call in calls:
             try:
                 call.answer(head + data[at : at + size] + tail)
@@ -193,6 +191,8 @@ class Fixed:
 
     answer, write: what is said, and how; a ServingError that `write` raises is what every call is refused with.
     """
+
+    calls: Sequence[Caller] = ()  # none ever waits
 
     def __init__(self, host: Host, route: Route, answer: Answer, write: Write) -> None:
         self.route = route

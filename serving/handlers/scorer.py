@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from serving.feature_table import NO_ROW, FeatureTables
 from serving.handlers.form import Fixed, Form, Write, refused_answer
 from serving.handlers.lookup import Lookup, Lookups
 from serving.handlers.mixed import Mixed
-from serving.handlers.plan import Plans
+from serving.handlers.plan import Plan, Plans
 from serving.handlers.routes import Route
 from serving.handlers.wire import (
     Answer,
@@ -76,7 +77,7 @@ class Scorer:
         self._forms: dict[tuple[str, str, int, Write, float], Ready] = {}
         self._lookups: Lookups[Lookup | Fixed] = Lookups(most=MOST_LOOKUPS if remember else 0)
         self._plans = self.plans()
-        self._latest = self._plans.latest
+        self._latest: dict[int, Plan[Any]] = self._plans.latest  # Any: what has calls in waiting is a Form
 
     def swap(self, routes: Mapping[str, Route]) -> None:
         """Serves `routes` from now on; subscribers get what changed."""
@@ -118,11 +119,23 @@ class Scorer:
         call.refuse(error)
 
     def score(self, call: Call, body: bytes) -> None:
-        """Answers a `ScoreRequest`. The hot path: `Plans.find` is spelt out for the plan that is likeliest."""
+        """Answers a `ScoreRequest`.
+
+        The hot path: `Plans.find` is spelt out for the plan that is likeliest, and `Form.take` for a form that waits.
+        """
         self.counts.requests += 1
         plan = self._latest.get(len(body))
         if plan is not None and body.startswith(plan.prefix):
-            plan.form.take(call, body[plan.at :])
+            form = plan.form
+            if form.calls:
+                lane = form.lane
+                waiting = lane.waiting + form.rows
+                if waiting <= lane.free and call.deadline_ns > lane.soonest_ns:
+                    lane.waiting = waiting
+                    form.calls.append(call)
+                    form.blocks.append(body[plan.at :])
+                    return
+            form.take(call, body[plan.at :])
             return
         lookup = self._lookups.find(body)
         if lookup is not None:

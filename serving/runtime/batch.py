@@ -32,6 +32,26 @@ class Part(NamedTuple):
         return len(self.blocks) * self.work.rows
 
 
+class Alone(NamedTuple):
+    """A run for one call, once its reply is out: what there is left to do."""
+
+    work: Work
+    began_ns: int
+    rows: Float32s
+    scores: Float32s
+    sound: bool
+    gathered_ns: int
+    ready_ns: int
+    scored_ns: int
+    done_ns: int
+
+    def settle(self, counts: EngineCounts) -> None:
+        """See Batch.settle."""
+        work, began_ns, rows, scores, sound, gathered_ns, ready_ns, scored_ns, done_ns = self
+        counts.take_one(len(rows), began_ns, gathered_ns, ready_ns, scored_ns, done_ns)
+        work.settle(rows, scores, sound)
+
+
 class Batch:
     """Lives from the turn that gathers it to its settling.
 
@@ -94,18 +114,11 @@ class Batch:
             part.work.settle(self.rows[at], scores[at], self.sound)
 
     def _count(self, counts: EngineCounts) -> None:
-        rows, callers = len(self.rows), 0
+        callers = 0
         for began_ns, count in self.moments:
             callers += count
-            counts.queue.observe(self.gathered_ns - began_ns, count)
-            counts.total.observe(self.done_ns - began_ns, count)
-        counts.features.observe(self.ready_ns - self.gathered_ns, callers)
-        counts.model.observe(self.scored_ns - self.ready_ns, callers)
-        counts.encode.observe(self.done_ns - self.scored_ns, callers)
-        counts.batch_rows.observe(rows)
-        counts.batches += 1
-        counts.rows += rows
-        counts.largest_batch = max(counts.largest_batch, rows)
+            counts.take_calls(began_ns, count, self.gathered_ns, self.done_ns)
+        counts.take(len(self.rows), callers, self.gathered_ns, self.ready_ns, self.scored_ns, self.done_ns)
 
 
 def look_over(calls: Sequence[Caller], moments: list[Moment]) -> int:

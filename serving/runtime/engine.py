@@ -22,7 +22,18 @@ import numpy.typing as npt
 
 from serving.errors import CallCancelled, DeadlinePassed, ModelFailed, Overloaded, ServingError, TooManyScores
 from serving.runtime.backend import Model
-from serving.runtime.batch import Batch, Moment, Part, look_over, look_over_all, rest, without_faults
+from serving.runtime.batch import (
+    FLOAT32,
+    Alone,
+    Batch,
+    Moment,
+    Part,
+    all_finite,
+    look_over,
+    look_over_all,
+    rest,
+    without_faults,
+)
 from serving.runtime.counts import EngineCounts as EngineCounts
 from serving.runtime.lane import NO_DEADLINE_NS as NO_DEADLINE_NS
 from serving.runtime.lane import Caller, Lane, Work
@@ -66,6 +77,7 @@ class Engine:
         self._max_waiting_rows = max_waiting_rows
         self._lanes: dict[int, Lane] = {}  # by the identity of the model, which the lane keeps alive
         self._entered: list[Lane] = []
+        self._alone: list[Alone] = []
         self._finished: list[Batch] = []
         self._threaded: set[Batch] = set()
         self.shadows = Shadows(self)
@@ -103,9 +115,11 @@ class Engine:
         if call.deadline_ns <= now_ns:
             self.counts.expired += 1
             raise DeadlinePassed("the deadline passed before the call could be queued; allow more time")
+        if not (lane.waiting or self._entered or lane.running_until_ns):
+            lane.free, lane.soonest_ns = rows, now_ns
+            return
         ahead_ns = self._ahead_ns(lane, now_ns)
-        if ahead_ns or lane.waiting:
-            self._check_wait(lane, rows, call.deadline_ns - now_ns, ahead_ns)
+        self._check_wait(lane, rows, call.deadline_ns - now_ns, ahead_ns)
         lane.free = min(lane.waiting + max(rows, _STEP_ROWS), self._max_waiting_rows)
         lane.soonest_ns = now_ns + int(ahead_ns + lane.cost.expected_ns(lane.free))
 
@@ -137,10 +151,44 @@ class Engine:
         entered, self._entered = self._entered, []
         with self.turn:
             for lane in entered:
-                batch = self._gather(lane)
-                if batch is not None:
-                    self._start(batch)
+                if not self._run_alone(lane):
+                    batch = self._gather(lane)
+                    if batch is not None:
+                        self._start(batch)
         self._settle()
+
+    def _run_alone(self, lane: Lane) -> bool:
+        """Runs a call that is the only one of its lane: what becomes of a batch, without what several calls need.
+
+        False, and nothing was done, where there are several, or where anything is out of the ordinary.
+        """
+        works = lane.works
+        if len(works) != 1 or lane.limited:
+            return False
+        work = works[0]
+        calls, blocks = work.calls, work.blocks
+        if len(calls) != 1 or work.shared or lane.cost.expected_ns(work.rows) > self._stall_ns:
+            return False
+        call = calls[0]
+        now_ns = self.now_ns()
+        rows = np.ndarray((work.rows, lane.columns), FLOAT32, blocks[0])
+        if call.cancelled or call.deadline_ns <= now_ns or not all_finite(rows):
+            return False
+        lane.take_up()
+        work.calls, work.blocks = [], []
+        ready_ns = self.now_ns()
+        outcome = predict(lane.model, rows)
+        scored_ns = self.now_ns()
+        lane.cost.learn(work.rows, scored_ns - ready_ns)
+        if isinstance(outcome, ServingError) or call.deadline_ns <= scored_ns:
+            batch = Batch(lane, [Part(work, calls, blocks)], [(call.began_ns, 1)], call.deadline_ns, now_ns)
+            batch.ready_ns, batch.scored_ns = ready_ns, scored_ns
+            self._deliver(batch, outcome)
+            return True
+        sound = all_within(outcome, lane.model.score_limit)
+        self._hand(work, calls, outcome, sound)
+        self._alone.append(Alone(work, call.began_ns, rows, outcome, sound, now_ns, ready_ns, scored_ns, self.now_ns()))
+        return True
 
     def _gather(self, lane: Lane) -> Batch | None:
         """Takes up what waits in `lane` and may be run; None when nothing is left."""
@@ -222,19 +270,20 @@ class Engine:
 
     def _finish(self, part: Part, scores: Float32s, sound: bool, late_ns: int) -> None:
         """Hands a work its scores. late_ns: calls whose deadline is not after it are refused; 0 where there is none."""
+        if late_ns and not part.work.shared:  # a shared one has more callers than the batch's, and sees to it
+            part, scores = self._in_time(part, scores, late_ns)
+        if part.calls:
+            self._hand(part.work, part.calls, scores, sound)
+
+    def _hand(self, work: Work, calls: list[Caller], scores: Float32s, sound: bool) -> None:
         try:
-            if late_ns and not part.work.shared:  # a shared one has more callers than the batch's, and sees to it
-                part, scores = self._in_time(part, scores, late_ns)
-            if part.calls:
-                part.work.finish(part.calls, scores, sound)
+            work.finish(calls, scores, sound)
         except (
             Exception
         ):  # a defect of ours: the other works of the batch still get their scores, and this one an error
-            digest = part.work.lane.model.digest[:12]
+            digest = work.lane.model.digest[:12]
             LOG.exception("release %s: a reply could not be made", digest)
-            part.work.refuse(
-                part.calls, ModelFailed(f"release {digest}: its reply could not be made; the log says why")
-            )
+            work.refuse(calls, ModelFailed(f"release {digest}: its reply could not be made; the log says why"))
 
     def _in_time(self, part: Part, scores: Float32s, now_ns: int) -> tuple[Part, Float32s]:
         """Refuses the calls whose deadline passed while their rows were scored; the others and their scores."""
@@ -245,12 +294,21 @@ class Engine:
         return rest(part, [error if each else None for each in late]), in_time.ravel()
 
     def _settle(self) -> None:
+        """Does what could wait until the replies were out; what fails of it is known to the log alone."""
+        alone, self._alone = self._alone, []
+        for run in alone:
+            try:
+                run.settle(self.counts)
+            except Exception:
+                LOG.exception("scored rows could not be recorded")
+        if not self._finished:
+            return
         finished, self._finished = self._finished, []
         for batch in finished:
             try:
                 batch.settle(self.counts)
-            except Exception:  # the replies are out: what could not be recorded is known to the log alone
-                LOG.exception("release %s: scored rows could not be recorded", batch.lane.model.digest[:12])
+            except Exception:
+                LOG.exception("scored rows could not be recorded")
 
     def _timed(self, lane: Lane, rows: Float32s) -> Float32s | ServingError:
         """Runs the lane's model and learns what that costs."""

@@ -11,6 +11,8 @@ from serving.errors import ModelFailed
 
 Float32s = npt.NDArray[np.float32]
 
+_FLOAT32 = np.dtype(np.float32)
+
 
 class OnnxBackend:
     """A session made by `promotion.release.session`: one thread, no spinning. Lives as long as its model.
@@ -34,7 +36,7 @@ class OnnxBackend:
             raise ModelFailed(
                 f"model.onnx: expected rows that it takes, found float32 of shape {rows.shape}: {error}"
             ) from error
-        if scores.dtype != np.float32 or scores.size != len(rows):
+        if scores.dtype != _FLOAT32 or scores.size != len(rows):
             raise ModelFailed(
                 f"model.onnx: expected {len(rows)} float32 scores, found {scores.dtype} of shape {scores.shape}"
             )

@@ -12,93 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.clock import ReplayClock
-from features.row import FeatureRow, encode_row
 from protos.score import Score, read_score
 from protos.signalbox.v1 import scorer_pb2
 from serving import errors
-from serving.feature_table import FeatureTables
-from serving.handlers.routes import Route
-from serving.handlers.scorer import Scorer
 from serving.runtime.allowance import Allowance
-from serving.runtime.backend import LinearBackend, Model
-from serving.runtime.engine import NO_DEADLINE_NS, Engine
 from serving.transport.call import AwaitedCall
 
-SET_ID = bytes.fromhex("ab" * 32)
 UNIVERSE = ("AAA", "BBB", "CCC")
 LIVE, SHADOW = "11" * 32, "22" * 32
-KEY = b"k" * 32
-
-
-class Recorder:
-    def __init__(self) -> None:
-        self.records: list[tuple[str, Any, Any, Any]] = []
-
-    def record(self, model: Model, slots: Any, rows: Any, scores: Any, status: Any) -> None:
-        self.records.append((model.digest, None if slots is None else slots.tolist(), scores.tolist(), status.tolist()))
-
-    def record_inline(self, model: Model, rows: Any, scores: Any) -> None:
-        self.records.append((model.digest, None, scores.tolist(), [0] * len(scores)))
-
-
-class World:
-    """A scorer with a live release (x + 10 y, y may be missing) and a shadow (2 x), made by hand."""
-
-    def __init__(self) -> None:
-        self.now_ns = 1_000
-        self.tables = FeatureTables({1: KEY}, ReplayClock("replay"))
-        self.recorder = Recorder()
-        engine = Engine(monotonic_ns=lambda: self.now_ns)
-        self.scorer = Scorer(engine, self.tables, recorder=self.recorder)
-        self.serve()
-
-    def serve(self, **changes: Any) -> None:
-        models = changes.pop("models", None) or {LIVE: model(LIVE, (1, 10)), SHADOW: model(SHADOW, (2, 0))}
-        table = self.tables.table(SET_ID, 2)
-        places = dict(zip(UNIVERSE, table.slots(UNIVERSE).tolist(), strict=True))
-        facts: dict[str, Any] = {
-            "signal": "large_caps",
-            "generation": 7,
-            "posture": "NORMAL",
-            "weight": 0.5,
-            "live": LIVE,
-            "models": models,
-            "universe": UNIVERSE,
-            "places": {SET_ID: places},
-        }
-        self.scorer.swap({"large_caps": Route(**(facts | changes))})
-
-    def push(self, sequence: int = 0, known_ns: int = 1_000, **values: tuple[float, float]) -> None:
-        rows = [
-            FeatureRow(SET_ID, name, known_ns, known_ns, sequence, known_ns + 100, np.array(pair, np.float32))
-            for name, pair in values.items()
-        ]
-        assert not self.tables.take([encode_row(row, key_id=1, key=KEY) for row in rows]).refused
-        self.scorer.rows_changed()
-
-    async def ask(
-        self, *instruments: str, features: Any = None, deadline_ns: int = NO_DEADLINE_NS, **more: Any
-    ) -> Score:
-        inline = b"" if features is None else np.asarray(features, "<f4").tobytes()
-        signal = more.pop("signal", "large_caps")
-        request = scorer_pb2.ScoreRequest(signal=signal, instruments=instruments, features=inline, **more)
-        return await self.ask_bytes(request.SerializeToString(), instruments, deadline_ns)
-
-    async def ask_bytes(self, body: bytes, names: Any = (), deadline_ns: int = NO_DEADLINE_NS) -> Score:
-        call = AwaitedCall(0, deadline_ns)
-        self.scorer.score(call, body)
-        return read_score("large_caps", tuple(names), scorer_pb2.ScoreReply.FromString(await call.reply))
-
-
-def model(digest: str, weights: tuple[float, float], **changes: Any) -> Model:
-    backend = LinearBackend(np.array(weights, np.float32))
-    return Model(digest, SET_ID, ("x", "y"), np.array([False, True]), backend, **changes)
-
-
-@pytest.fixture
-async def world() -> World:
-    return World()
+SET_ID = bytes.fromhex("ab" * 32)
+World = Any  # conftest's
 
 
 async def test_the_universe_is_scored_when_nobody_is_named(world: World) -> None:
@@ -180,8 +103,8 @@ async def test_another_release_than_the_live_one_has_no_weight(world: World) -> 
     assert (score.scores.tolist(), score.weights.tolist(), score.releases) == ([2], [0], (SHADOW,))
 
 
-async def test_no_weight_above_the_limit_of_the_release_leaves(world: World) -> None:
-    world.serve(weight=1.0, models={LIVE: model(LIVE, (1, 1), max_weight=0.25)})
+async def test_no_weight_above_the_limit_of_the_release_leaves(world: World, make_model: Any) -> None:
+    world.serve(weight=1.0, models={LIVE: make_model(LIVE, (1, 1), max_weight=0.25)})
     world.push(AAA=(1, 1))
     assert (await world.ask("AAA")).weights.tolist() == [0.25]
 
@@ -212,11 +135,11 @@ async def test_a_halt_that_comes_while_rows_are_scored_refuses_them(world: World
     assert np.isnan(score.scores).all()
 
 
-async def test_a_reply_keeps_the_generation_it_was_asked_in(world: World) -> None:
+async def test_a_reply_keeps_the_generation_it_was_asked_in(world: World, make_model: Any) -> None:
     world.push(AAA=(1, 1))
     asked = asyncio.ensure_future(world.ask("AAA"))
     asyncio.get_running_loop().call_soon(
-        lambda: world.serve(generation=8, weight=0.1, live=SHADOW, models={SHADOW: model(SHADOW, (2, 0))})
+        lambda: world.serve(generation=8, weight=0.1, live=SHADOW, models={SHADOW: make_model(SHADOW, (2, 0))})
     )
     score = await asked
     assert (score.generation, score.releases, score.scores.tolist(), score.weights.tolist()) == (
@@ -230,8 +153,10 @@ async def test_a_reply_keeps_the_generation_it_was_asked_in(world: World) -> Non
 
 
 @pytest.mark.parametrize(("pair", "limit"), [((3e38, 3e38), float("inf")), ((6, 0), 5.0), ((-6, 0), 5.0)])
-async def test_a_score_that_may_not_leave_is_refused_and_counted(world: World, pair: Any, limit: float) -> None:
-    world.serve(models={LIVE: model(LIVE, (1, 10), max_abs_score=limit)})
+async def test_a_score_that_may_not_leave_is_refused_and_counted(
+    world: World, make_model: Any, pair: Any, limit: float
+) -> None:
+    world.serve(models={LIVE: make_model(LIVE, (1, 10), max_abs_score=limit)})
     world.push(AAA=pair, BBB=(1, 0))
     for _ in range(2):  # the second answer comes from memory
         score = await world.ask("AAA", "BBB")
@@ -286,8 +211,8 @@ async def test_nan_is_taken_inline_where_the_model_takes_it(world: World) -> Non
     assert (await world.ask(features=[[1, np.nan]])).status.tolist() == [3]  # scored: the fake has no answer to it
 
 
-async def test_too_many_rows_and_too_many_scores_are_refused(world: World) -> None:
-    world.serve(models={LIVE: model(LIVE, (1, 1), allowance=Allowance(2))})
+async def test_too_many_rows_and_too_many_scores_are_refused(world: World, make_model: Any) -> None:
+    world.serve(models={LIVE: make_model(LIVE, (1, 1), allowance=Allowance(2))})
     world.push(AAA=(1, 1), BBB=(1, 1), CCC=(1, 1))
     with pytest.raises(errors.TooManyScores, match="at most 2 new scores a second"):
         await world.ask()
@@ -302,11 +227,11 @@ async def test_too_many_rows_and_too_many_scores_are_refused(world: World) -> No
         await world.ask(*names)
 
 
-async def test_without_a_live_release_there_is_no_answer(world: World) -> None:
-    world.serve(live=None, models={SHADOW: model(SHADOW, (1, 1))})
+async def test_without_a_live_release_there_is_no_answer(world: World, make_model: Any) -> None:
+    world.serve(live=None, models={SHADOW: make_model(SHADOW, (1, 1))})
     with pytest.raises(errors.NoLiveRelease, match="promote one"):
         await world.ask("AAA")
-    world.serve(live=None, models={SHADOW: model(SHADOW, (1, 1))}, posture="HALTED", reason="no ledger")
+    world.serve(live=None, models={SHADOW: make_model(SHADOW, (1, 1))}, posture="HALTED", reason="no ledger")
     assert (await world.ask("AAA")).status.tolist() == [3]
     with pytest.raises(errors.NoLiveRelease, match=r"no ledger.*how wide"):
         await world.ask(features=[[1, 2]])
@@ -377,7 +302,7 @@ async def test_a_subscriber_is_told_when_its_row_runs_out(world: World, monkeypa
     await stream.aclose()
 
 
-async def test_a_handler_that_blocks_the_loop_would_be_noticed(world: World, honest_loop: Any) -> None:
+async def test_a_handler_that_blocks_the_loop_would_be_noticed(world: World, make_model: Any, honest_loop: Any) -> None:
     import time
 
     from blockbuster import BlockingError
@@ -387,7 +312,7 @@ async def test_a_handler_that_blocks_the_loop_would_be_noticed(world: World, hon
             time.sleep(0.001)
             return np.zeros(len(rows), np.float32)
 
-    world.serve(models={LIVE: replace(model(LIVE, (1, 1)), backend=Sleepy())})
+    world.serve(models={LIVE: replace(make_model(LIVE, (1, 1)), backend=Sleepy())})
     with pytest.raises((errors.ModelFailed, BlockingError), match=r"BlockingError|sleep"):
         await world.ask(features=[[1, 1]])
 
@@ -397,9 +322,11 @@ async def test_a_handler_that_blocks_the_loop_would_be_noticed(world: World, hon
     values=st.lists(st.tuples(st.floats(-1e3, 1e3, width=32), st.floats(-1e3, 1e3, width=32)), min_size=1, max_size=20),
     cuts=st.lists(st.integers(1, 5), min_size=1, max_size=20),
 )
-def test_a_rows_score_has_the_same_bits_whatever_company_it_came_in(values: Any, cuts: list[int]) -> None:
+def test_a_rows_score_has_the_same_bits_whatever_company_it_came_in(
+    make_world: Any, values: Any, cuts: list[int]
+) -> None:
     async def scores_in_parts() -> tuple[list[float], list[float]]:
-        world = World()
+        world = make_world()
         whole = await world.ask(features=values)
         parts, at = [], 0
         while at < len(values):
