@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from time import monotonic, sleep
+from typing import Protocol
 
 import numpy as np
 
 from features.calendars import open_calendar
+from features.errors import FeedUnreachableError
 from features.panel import Panel
 from features.publisher import replay
 from features.registry import load_features
@@ -47,6 +50,28 @@ class Sent:
             f"{self.rows} rows of {self.sessions} sessions, {self.first} to {self.last}; {self.refused} refused "
             "(a scorer takes no row older than the one it has)"
         )
+
+
+class Taken(Protocol):
+    """What became of a session's rows."""
+
+    @property
+    def accepted(self) -> int:
+        """How many were taken."""
+        ...
+
+    @property
+    def refused(self) -> Sequence[tuple[int, str]]:
+        """Which were not, and why."""
+        ...
+
+
+class Sender(Protocol):
+    """Whatever carries rows: a scorer's control socket, or Redis."""
+
+    def push(self, rows: Iterable[bytes]) -> Taken:
+        """Sends encoded rows; returns when they have arrived."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -97,39 +122,56 @@ def publish_replay(
     first: dt.date | None,
     last: dt.date | None,
     sessions_per_second: float,
+    through_redis: bool,
     tell: Callable[[str], None],
 ) -> Sent:
-    """Pushes a stretch of the past to this home's scorer; returns what was sent.
+    """Pushes a stretch of the past to this home's scorer, or to the Redis of its configuration; returns what was sent.
 
-    ScorerUnreachable when no scorer runs, or it stops in between: rows that were acknowledged are in its table, and
-    the same call goes on from there (rows it has already are refused as not newer).
+    ScorerUnreachable when no scorer (no Redis) runs, or it stops in between: rows that were acknowledged have arrived,
+    and the same call goes on from there (rows that are there already are refused as not newer).
     """
     name, _ = desk.signal(signal_name)
     end_ns = 2**62 if last is None else end_of_day_ns(last)
     closes = closes_of(desk, name, snapshot_id, known_at_ns=2**62)
     times = closes.event_times_ns[closes.event_times_ns <= end_ns]
     start_ns = int(times[-DEFAULT_SESSIONS:][0]) if first is None else end_of_day_ns(first - dt.timedelta(days=1))
-    addresses = control_addresses(desk.home, desk.config)
-    if not addresses:
-        raise ScorerUnreachable(f"{desk.home.root}: expected a running scorer, found none; run: signalbox serve")
     encoder = Encoder.of(desk.home)
     tally = [0, 0, 0]
     pace = _Pace(sessions_per_second)
     seen: list[int] = []
     try:
-        with ControlClient(addresses[0]) as control:
+        with _redis_sender(desk) if through_redis else _control_sender(desk) as sender:
             for rows in session_rows(desk, name, closes, start_ns=start_ns, end_ns=end_ns):
                 pace.wait()
-                pushed = control.push(encoder.encode(rows))
+                pushed = sender.push(encoder.encode(rows))
                 tally = [tally[0] + 1, tally[1] + pushed.accepted, tally[2] + len(pushed.refused)]
                 seen.append(rows[0].event_time_ns)
                 if tally[0] % 21 == 0:
                     tell(f"{_day(seen[-1])}: {tally[0]} sessions, {tally[1]} rows")
-    except CallError as error:
-        raise ScorerUnreachable(f"{addresses[0]}: {error}; {tally[1]} rows were acknowledged before") from error
+    except (CallError, FeedUnreachableError) as error:
+        raise ScorerUnreachable(f"{error}; {tally[1]} rows were acknowledged before") from error
     if not seen:
         raise ConfigError("expected at least one session between --from and --to, found none; widen the range")
     return Sent(tally[0], tally[1], tally[2], _day(seen[0]), _day(seen[-1]))
+
+
+@contextmanager
+def _control_sender(desk: Desk) -> Iterator[Sender]:
+    addresses = control_addresses(desk.home, desk.config)
+    if not addresses:
+        raise ScorerUnreachable(f"{desk.home.root}: expected a running scorer, found none; run: signalbox serve")
+    with ControlClient(addresses[0]) as control:
+        yield control
+
+
+@contextmanager
+def _redis_sender(desk: Desk) -> Iterator[Sender]:
+    from features.redis_feed import RedisSender  # needs the redis library, which nothing else here does
+
+    if desk.config.redis is None:
+        raise ConfigError(f"{desk.home.config}: expected a [redis] table, found none; see docs/redis.md")
+    with RedisSender(desk.config.redis.writer(desk.home.root)) as sender:
+        yield sender
 
 
 class _Pace:

@@ -148,6 +148,7 @@ def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> 
 @click.option("--replay", "is_replay", is_flag=True, help="Send the past as it would have happened.")
 @click.option("--from", "first", type=DAY, help="First session; the last 63 of the snapshot if left out.")
 @click.option("--to", "last", type=DAY, help="Last session; the snapshot's last if left out.")
+@click.option("--redis", "through_redis", is_flag=True, help="Send to the [redis] of signalbox.toml instead.")
 @click.option("--speed", type=click.FloatRange(min=0), default=0.0, help="Sessions a second; as fast as it goes at 0.")
 @click.option("--signal", "signal_name", help="A signal of signalbox.toml; the only one if left out.")
 @click.option("--snapshot", "snapshot_id", help="A snapshot's id; the newest registered if left out.")
@@ -157,6 +158,7 @@ def publish(
     is_replay: bool,
     first: datetime | None,
     last: datetime | None,
+    through_redis: bool,
     speed: float,
     signal_name: str | None,
     snapshot_id: str | None,
@@ -177,6 +179,7 @@ def publish(
             first=None if first is None else first.date(),
             last=None if last is None else last.date(),
             sessions_per_second=speed,
+            through_redis=through_redis,
             tell=note,
         )
     click.echo(sent.to_json() if as_json else str(sent))
