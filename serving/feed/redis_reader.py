@@ -59,7 +59,7 @@ class Timing:
     """
 
     connect_seconds: float = 1.0
-    answer_seconds: float = 3.0
+    answer_seconds: float = 2.0
     block_seconds: float = 1.0
     first_pause_seconds: float = 0.05
     longest_pause_seconds: float = 2.0
