@@ -97,7 +97,7 @@ def take(small: SmallHome, models: Sequence[BenchModel], seconds: float, every_s
             server=server.process.pid,
             keep_every=1,
         )
-        outcome, replies, swaps = _ask_while_swapping(server, small, plan, messages, every_seconds)
+        outcome, replies, swaps = ask_while_swapping(server, small, plan, messages, every_seconds)
     if len(swaps) < 2:
         raise ReadingRefused(f"expected at least 2 swaps in {seconds:g} s, found {len(swaps)}")
     return Round(outcome, swaps, check(replies, features, dict(zip(small.releases, models, strict=True))))
@@ -142,25 +142,10 @@ def load_ms(model: BenchModel) -> float:
     return median(times) * 1e3
 
 
-def _fault(answer: Any, number: int, scores: Mapping[str, Float32s], releases_of: dict[int, str]) -> str:
-    """Why `answer` to message `number` is wrong, or ""."""
-    if len(answer.releases) != 1 or answer.status != b"\0":
-        return f"expected one release and status OK, found {list(answer.releases)} and {list(answer.status)}"
-    (release,) = answer.releases
-    if releases_of.setdefault(answer.generation, release) != release:
-        return f"generation {answer.generation}: expected {releases_of[answer.generation][:12]}, found {release[:12]}"
-    if release not in scores:
-        return f"expected one of the home's releases, found {release[:12]}"
-    (score,) = np.frombuffer(answer.scores, "<f4")
-    if score != scores[release][number]:
-        others = [each[:12] for each in scores if scores[each][number] == score] or ["none"]
-        return f"release {release[:12]}: expected {scores[release][number]}, found {score}, the score of {others[0]}"
-    return ""
-
-
-def _ask_while_swapping(
+def ask_while_swapping(
     server: Server, small: SmallHome, plan: Plan, messages: Sequence[bytes], every_seconds: float
 ) -> tuple[Outcome, Texts, tuple[Swap, ...]]:
+    """Carries out `plan` with an operator beside it, who swaps for as long. ServerFailed when either fails."""
     span = plan.warm_seconds + plan.seconds
     command = [sys.executable, "-m", "loadtests.swapper", str(small.home.root), str(span), str(every_seconds)]
     operator = subprocess.Popen(  # noqa: S603 - a module of ours, on a home of ours
@@ -177,6 +162,22 @@ def _ask_while_swapping(
     if operator.returncode:
         raise server.failed(f"swapper: {complaints.decode()[-2000:]}")
     return outcome, replies, tuple(msgspec.json.decode(said, type=list[Swap]))
+
+
+def _fault(answer: Any, number: int, scores: Mapping[str, Float32s], releases_of: dict[int, str]) -> str:
+    """Why `answer` to message `number` is wrong, or ""."""
+    if len(answer.releases) != 1 or answer.status != b"\0":
+        return f"expected one release and status OK, found {list(answer.releases)} and {list(answer.status)}"
+    (release,) = answer.releases
+    if releases_of.setdefault(answer.generation, release) != release:
+        return f"generation {answer.generation}: expected {releases_of[answer.generation][:12]}, found {release[:12]}"
+    if release not in scores:
+        return f"expected one of the home's releases, found {release[:12]}"
+    (score,) = np.frombuffer(answer.scores, "<f4")
+    if score != scores[release][number]:
+        others = [each[:12] for each in scores if scores[each][number] == score] or ["none"]
+        return f"release {release[:12]}: expected {scores[release][number]}, found {score}, the score of {others[0]}"
+    return ""
 
 
 def _rows(taken: Sequence[Round], load: float) -> list[Row]:
