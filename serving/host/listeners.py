@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 
+from serving.errors import ListenRefused
 from serving.host.hosting import UNIX, Hosting
 from serving.transport.listen import BACKLOG, address_of, bind
 
@@ -67,10 +68,24 @@ def _listening(hosting: Hosting, address: str, *, joins: bool) -> Iterator[Liste
             # Only now: the port was free, and from here on it is shared with those that are started here.
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if hosting.transport == "grpcio":
-            yield Listener(address_of(bound), bound, None)
+            with nullcontext() if joins else _claimed(address_of(bound)):
+                yield Listener(address_of(bound), bound, None)
         else:
             bound.listen(BACKLOG)
             yield Listener(address_of(bound), bound, bound.fileno())
+
+
+@contextmanager
+def _claimed(address: str) -> Iterator[None]:
+    """Holds `address` against other scorers: a port that is bound, but not listened on, can be bound a second time."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as claim:
+        try:
+            claim.bind(f"\0signalbox {address}")  # in the abstract namespace, which goes by network like the ports do
+        except OSError as error:
+            raise ListenRefused(
+                f"{address}: expected a free address, found another scorer's; choose another"
+            ) from error
+        yield
 
 
 @contextmanager
