@@ -32,14 +32,18 @@ class Part:
 
 PARTS = (
     Part("loadtests.closed_loop", ("02.1", "02.2", "02.3", "02.4", "02.5", "02.10", "02.14", "02.15")),
+    Part("loadtests.varied_rows", ("02.1", "02.2", "02.4", "02.6", "02.10", "02.14")),
+    Part("loadtests.latency_at_rate", ("02.7",)),
     Part("loadtests.many_rows", ("02.8",)),
+    Part("loadtests.by_instrument", ("02.9",)),
+    Part("loadtests.swaps", ("02.11",)),
     Part("loadtests.idle_memory", ("02.12",)),
 )
 HOW = """
 Command: `make bench-serving`. Server on core 0, client on core 1 of this machine, over loopback; LightGBM 100 trees of
 31 leaves over 32 float32 features as ONNX; answers held to ONNX Runtime's, bit by bit, before and after each reading.
-Rows say their load model: "h2load" is a C client that repeats one row in a closed loop. Methods and limits stand at the
-head of `loadtests/{modules}.py`. In brackets: least to most over the rounds; the value is the median.
+Rows say their load model: "h2load" is a C client that repeats one row in a closed loop, "our client" sends rows that
+all differ. Methods and limits stand at the head of `loadtests/{modules}.py`. In brackets: least to most over the rounds; the value is the median.
 """
 
 
