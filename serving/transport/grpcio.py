@@ -28,6 +28,7 @@ from serving.transport.statistics import TransportStatistics
 
 MAX_CONCURRENT_CALLS = 4096  # over all connections
 _LAST_CALLS_SECONDS = 0.25  # how long a call that grpcio has taken may still be on its way to a handler
+_TURNS = 16  # of the loop; a call behind others comes about four after the one before
 _NS = 1_000_000_000
 _UNIX = "unix:"
 
@@ -41,11 +42,11 @@ class GrpcioTransport:
     address: HOST:PORT or unix:PATH. outbox: the context that an engine's turn runs in; grpcio needs none.
     """
 
-    def __init__(self, server: grpc.aio.Server, under_way: UnderWay, address: str) -> None:
+    def __init__(self, server: grpc.aio.Server, arrivals: Arrivals, address: str) -> None:
         self.address = address
         self.outbox: AbstractContextManager[object] = nullcontext()
         self._server = server
-        self._under_way = under_way
+        self._arrivals = arrivals
 
     async def drain(self, grace_seconds: float, stop: Callable[[], None]) -> None:
         """Takes no more calls, and ends when those taken are answered or the grace is over.
@@ -56,7 +57,7 @@ class GrpcioTransport:
         stopping = asyncio.ensure_future(self._server.stop(grace_seconds))
         stop()
         with suppress(TimeoutError):  # what is still unanswered then is cut off by stop()
-            await asyncio.wait_for(self._under_way.over(), grace_seconds)
+            await asyncio.wait_for(self._arrivals.over(), grace_seconds)
         await asyncio.wait((stopping,), timeout=_LAST_CALLS_SECONDS)
         await self._server.stop(None)
         await stopping
@@ -64,31 +65,73 @@ class GrpcioTransport:
     @property
     def calls(self) -> int:
         """How many are under way."""
-        return self._under_way.calls
+        return self._arrivals.calls
 
     def statistics(self) -> TransportStatistics:
         """What it holds now."""
         return TransportStatistics(calls=self.calls)
 
 
-class UnderWay:
-    """The calls that are being answered. It knows no server, so that a server goes when its last user does."""
+class Arrivals:
+    """The calls of a server, from their arrival to their end. It knows no server, so that one goes with its last user.
+
+    grpcio takes in one call at a time, some turns of the loop after the one before, however many wait. So while others
+    are open, a call waits a few turns for those behind it, and all are handed over in one turn, to be scored together.
+    A lone call is handed over at once.
+    """
 
     def __init__(self) -> None:
-        self.calls = 0
+        self.calls = 0  # not answered yet
+        self._open = 0  # unary ones that are not answered yet, or whose answers are on their way
+        self._waiting: list[tuple[Unary, GrpcioCall, bytes]] = []
+        self._turns = 0
+        self._loop = asyncio.get_running_loop()
         self._idle: asyncio.Event | None = None
 
     async def over(self) -> None:
-        """Ends when no call is under way."""
+        """Ends when every call is answered."""
         self._idle = asyncio.Event()
         if self.calls:
             await self._idle.wait()
 
+    def came(self) -> None:
+        """A call has come."""
+        self.calls += 1
+
     def left(self) -> None:
-        """A call is over."""
+        """A call is answered."""
         self.calls -= 1
         if not self.calls and self._idle is not None:
             self._idle.set()
+
+    def hand_over(self, method: Unary, call: GrpcioCall, body: bytes) -> None:
+        """Has `method` answer `call`, at once or a few turns later."""
+        self._open += 1
+        call.when_over(self._closed)
+        self._waiting.append((method, call, body))
+        if self._open == 1:
+            self._hand_over_all()
+        elif len(self._waiting) == 1:
+            self._turns = _TURNS
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turns -= 1
+        if self._turns:
+            self._loop.call_soon(self._turn)
+        else:
+            self._hand_over_all()
+
+    def _hand_over_all(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for method, call, body in waiting:
+            try:
+                method.answer(call, body)
+            except Exception as error:  # noqa: BLE001 - whatever a method raises, its caller gets a status
+                call.fail(error)
+
+    def _closed(self, _context: Any) -> None:
+        self._open -= 1
 
 
 class GrpcioCall(AwaitedCall):
@@ -101,6 +144,15 @@ class GrpcioCall(AwaitedCall):
         remaining = context.time_remaining()
         super().__init__(now_ns, NO_DEADLINE_NS if remaining is None else now_ns + int(remaining * _NS))
         self._context = context
+
+    def when_over(self, tell: Callable[[Any], None]) -> None:
+        """Has `tell` called once the call's end has been sent, or nobody waits for it any more."""
+        self._context.add_done_callback(tell)
+
+    def fail(self, error: Exception) -> None:
+        """Ends the call with the status of whatever `error` is, if it has not ended already."""
+        if not self.reply.done():
+            self.reply.set_exception(error)
 
     def metadata(self) -> Metadata:
         """See Call.metadata."""
@@ -125,9 +177,9 @@ async def grpcio_transport(
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS)
     if not joins:
         await asyncio.to_thread(_check_free, listen)
-    under_way = UnderWay()
-    transport = GrpcioTransport(server, under_way, await _listen(server, listen, tls))
-    server.add_generic_rpc_handlers((_Handlers(under_way, methods),))
+    arrivals = Arrivals()
+    transport = GrpcioTransport(server, arrivals, await _listen(server, listen, tls))
+    server.add_generic_rpc_handlers((_Handlers(arrivals, methods),))
     try:
         await server.start()
         yield transport
@@ -138,43 +190,43 @@ async def grpcio_transport(
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
     """grpcio's handlers of the methods, by path: bytes in, bytes out."""
 
-    def __init__(self, under_way: UnderWay, methods: Methods) -> None:
-        self._handlers = {path: _handler(under_way, method) for path, method in methods.items()}
-        self._under_way = under_way
+    def __init__(self, arrivals: Arrivals, methods: Methods) -> None:
+        self._handlers = {path: _handler(arrivals, method) for path, method in methods.items()}
+        self._arrivals = arrivals
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         """See grpc.GenericRpcHandler."""
         path = handler_call_details.method
-        return self._handlers.get(path) or _handler(self._under_way, _unknown(path))
+        return self._handlers.get(path) or _handler(self._arrivals, _unknown(path))
 
 
-def _handler(under_way: UnderWay, method: Unary | Streaming) -> grpc.RpcMethodHandler:
+def _handler(arrivals: Arrivals, method: Unary | Streaming) -> grpc.RpcMethodHandler:
     if isinstance(method, Unary):
-        return grpc.unary_unary_rpc_method_handler(_answers(under_way, method))
-    return grpc.unary_stream_rpc_method_handler(_streams(under_way, method))
+        return grpc.unary_unary_rpc_method_handler(_answers(arrivals, method))
+    return grpc.unary_stream_rpc_method_handler(_streams(arrivals, method))
 
 
-def _answers(under_way: UnderWay, method: Unary) -> Answers:
+def _answers(arrivals: Arrivals, method: Unary) -> Answers:
     async def answer(body: bytes, context: Any) -> bytes:
         call = GrpcioCall(context)
-        under_way.calls += 1
+        arrivals.came()
         try:
-            method.answer(call, body)
+            arrivals.hand_over(method, call, body)
             return await call.reply
         except asyncio.CancelledError:
             call.cancelled = True
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a method raises, its caller gets a status
+        except Exception as error:  # noqa: BLE001 - as above
             return await refuse(context, error)
         finally:
-            under_way.left()
+            arrivals.left()
 
     return answer
 
 
-def _streams(under_way: UnderWay, method: Streaming) -> Streams:
+def _streams(arrivals: Arrivals, method: Streaming) -> Streams:
     async def stream(body: bytes, context: Any) -> None:
-        under_way.calls += 1
+        arrivals.came()
         try:
             async with aclosing(method.stream(body)) as replies:
                 async for reply in replies:
@@ -184,7 +236,7 @@ def _streams(under_way: UnderWay, method: Streaming) -> Streams:
         except Exception as error:  # noqa: BLE001 - as above
             await refuse(context, error)
         finally:
-            under_way.left()
+            arrivals.left()
 
     return stream
 
