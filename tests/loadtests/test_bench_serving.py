@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from loadtests import varied_rows
 from loadtests.bars import BARS, failed, line_of, row
 from loadtests.bench_serving import PARTS, Part, collect
 from loadtests.closed_loop import JUDGED, contestants
@@ -58,7 +59,29 @@ def test_a_row_takes_its_bar_from_the_table() -> None:
 def test_the_parts_measure_lines_of_the_table_once() -> None:
     lines = [line for each in PARTS for line in each.lines]
     assert len(set(lines)) == len(lines)
-    assert set(lines) <= set(BARS)
+    assert set(map(line_of, lines)) <= set(BARS)
+
+
+def test_a_part_that_fails_is_seen_though_another_measures_its_line(part: Callable[..., Part]) -> None:
+    def broken() -> list[Row]:
+        raise RuntimeError("no client")
+
+    right = part("right", ("02.1",), lambda: [row("02.1a", "h2load", 2e5, "requests/s", ok=True)])
+    by_id = {each.id: each for each in collect([right, part("broken", ("02.1b",), broken)])}
+    assert by_id["02.1a"].ok
+    assert (by_id["02.1b"].ok, by_id["02.1b"].bar) == (False, BARS["02.1"].must)
+
+
+def test_our_clients_rows_are_of_probes_that_are_taken(tmp_path_factory: pytest.TempPathFactory) -> None:
+    model = BenchModel("none", tmp_path_factory.mktemp("model") / "model.onnx")
+    taken = {probe.name: probe for each in varied_rows.contestants(model) for probe in each.probes}
+    judged = [*varied_rows.JUDGED]
+    assert {name for each in judged for name in (each.probe, each.over) if name} == set(taken)
+    assert {probe.client for probe in taken.values()} == {"varied"}
+    (part,) = (each for each in PARTS if each.module == "loadtests.varied_rows")
+    named = {each.id if each.id in part.lines else line_of(each.id) for each in judged}
+    assert named == set(part.lines)
+    assert not {each.id for each in judged} & {each.id for each in JUDGED}
 
 
 def test_closed_loop_judges_probes_that_it_takes(tmp_path_factory: pytest.TempPathFactory) -> None:
