@@ -103,7 +103,7 @@ class Inference:
         if timeout:
             call.deadline_ns = min(call.deadline_ns, call.began_ns + timeout)
         form = self._scorer.form(route, model, rows, WriteReply(route.signal, request.id, model.output))
-        if not (request.id or timeout):  # what differs from call to call would only fill the book
+        if not (request.id or timeout):  # an id differs from call to call, and a form knows no deadline
             self.plans.learn(oip.ModelInferRequest, _RAW, body, features, form)
         form.take(call, features)
 
