@@ -303,11 +303,10 @@ def _conversations(plan: Plan, messages: Sequence[bytes], tally: Tally) -> Itera
 
 async def _window(plan: Plan, tally: Tally) -> list[Histogram]:
     """The times of each interval of the measured window."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + plan.seconds
+    intervals = max(1, round(plan.seconds / plan.interval_seconds)) if plan.interval_seconds else 1
     parts = []
-    while (left := end - loop.time()) > 0:
-        await asyncio.sleep(min(plan.interval_seconds or left, left))
+    for _ in range(intervals):
+        await asyncio.sleep(plan.seconds / intervals)
         parts.append(tally.times())
     return parts
 
