@@ -10,7 +10,7 @@ import pytest
 from features.errors import FeatureError, RowForgedError
 from promotion.errors import BrokenChain, FileAltered, LedgerUnreadable, PromotionError
 from serving import errors
-from serving.status import INTERNAL, STATUS, Code, message_of, status_of
+from serving.status import INTERNAL, STATUS, Code, message_of, status_of, trailers_of
 
 
 def family(root: type[Exception]) -> Iterator[type[Exception]]:
@@ -70,3 +70,13 @@ def test_what_is_not_ours_is_internal_and_says_nothing() -> None:
     error = ZeroDivisionError("the password is swordfish")
     assert status_of(error) is INTERNAL
     assert "swordfish" not in message_of(error)
+
+
+def test_a_caller_that_is_shed_is_told_when_to_come_back() -> None:
+    """gRPC A6: the push-back is milliseconds, in a trailer of this name, and clients with a retry policy keep to it."""
+    assert trailers_of(errors.Overloaded("x", retry_after_ms=12)) == (
+        ("signalbox-retry", "1"),
+        ("grpc-retry-pushback-ms", "12"),
+    )
+    assert trailers_of(errors.Overloaded("x")) == (("signalbox-retry", "1"),)
+    assert trailers_of(errors.WrongShape("x")) == (("signalbox-retry", "0"),)

@@ -187,7 +187,8 @@ def test_releases_have_an_index_each_up_to_the_table_s_end(tmp_path: Path) -> No
             writer.release_index("ff" * 32)
 
 
-def test_what_another_process_writes_meanwhile_is_never_read_torn(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("rows", "way"), [(7, "write"), (7, "write_inline"), (1, "write_inline")])
+def test_what_another_process_writes_meanwhile_is_never_read_torn(tmp_path: Path, rows: int, way: str) -> None:
     """A child overwrites a small ring as fast as it can; every record read here is of one piece."""
     path = tmp_path / "a.ring"
     code = textwrap.dedent(
@@ -197,18 +198,24 @@ def test_what_another_process_writes_meanwhile_is_never_read_torn(tmp_path: Path
         import numpy as np
         from promotion.record import RingWriter
         columns = [f"f{n}" for n in range(12)]
+        rows = int(sys.argv[2])
         with RingWriter(
             Path(sys.argv[1]), feature_set_id="ab" * 32, columns=columns, instruments=["A"], capacity=64
         ) as ring:
             print("ready", flush=True)
             for number in range(1, 20_001):
                 value = np.float32(number)
-                ring.write(scored_at_ns=number, event_time_ns=number, knowledge_time_ns=number, instrument=0, release=0,
-                           status=0, score=np.full(7, value), values=np.full((7, 12), value))
+                scores, values = np.full(rows, value), np.full((rows, 12), value)
+                if sys.argv[3] == "write_inline":
+                    ring.write_inline(number, 0, scores, values)
+                else:
+                    ring.write(scored_at_ns=number, event_time_ns=number, knowledge_time_ns=number, instrument=0,
+                               release=0, status=0, score=scores, values=values)
             print("done", flush=True)
         """
     )
-    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as child:
+    command = [sys.executable, "-c", code, str(path), str(rows), way]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         read = missed = 0
@@ -218,15 +225,60 @@ def test_what_another_process_writes_meanwhile_is_never_read_torn(tmp_path: Path
                 batch = reader.read()
                 read += len(batch.records)
                 missed += batch.missed
-                _check_whole(batch.records)
+                _check_whole(batch.records, rows)
                 if done:
                     break
-        assert read + missed == 140_000
+        assert read + missed == 20_000 * rows
         assert read > 0
 
 
-def _check_whole(records: Any) -> None:
-    number = (records["begin"] - 1) // 7 + 1
+def _check_whole(records: Any, rows: int) -> None:
+    number = (records["begin"] - 1) // rows + 1
     assert np.array_equal(records["scored_at_ns"], number)
     assert np.array_equal(records["score"], number.astype(np.float32))
     assert np.array_equal(records["values"], np.repeat(number[:, None], 12, axis=1).astype(np.float32))
+
+
+@given(
+    st.integers(1, 5),
+    st.lists(st.lists(st.tuples(*[st.floats(width=32)] * 6), min_size=1, max_size=9), min_size=1, max_size=6),
+    st.integers(0, 63),
+    st.integers(0, 2**62),
+)
+def test_inline_rows_leave_the_same_bytes_whichever_way_they_are_written(
+    tmp_path_factory: pytest.TempPathFactory, columns: int, batches: Any, release: int, now_ns: int
+) -> None:
+    """One by one, many at a time, over the end of the ring."""
+    folder = tmp_path_factory.mktemp("rings")
+    names = [f"f{at}" for at in range(columns)]
+    rings = [
+        RingWriter(folder / name, feature_set_id=SET, columns=names, instruments=(), capacity=7) for name in ("a", "b")
+    ]
+    with rings[0] as sooner, rings[1] as usual:
+        for batch in batches:
+            rows = np.array(batch, np.float32)
+            scores, values = rows[:, 0].copy(), np.ascontiguousarray(rows[:, 1 : 1 + columns])
+            sooner.write_inline(now_ns, release, scores, values)
+            usual.write(
+                scored_at_ns=now_ns,
+                event_time_ns=0,
+                knowledge_time_ns=0,
+                instrument=INLINE,
+                release=release,
+                status=np.zeros(len(rows), np.uint8),
+                score=scores,
+                values=values,
+            )
+            assert (folder / "a").read_bytes() == (folder / "b").read_bytes()
+
+
+def test_a_lone_inline_row_is_stored_from_its_beginning_to_its_end(tmp_path: Path) -> None:
+    """The layout's own struct, field by field: the beginning first, the end last."""
+    with _writer(tmp_path / "a.ring") as writer, RingReader(tmp_path / "a.ring") as reader:
+        index = writer.release_index("cd" * 32)
+        writer.write_inline(9, index, np.array([1.5], np.float32), np.array([[3, 4]], np.float32))
+        (record,) = reader.read().records
+        assert (record["begin"], record["end"], record["scored_at_ns"], record["instrument"]) == (1, 1, 9, INLINE)
+        assert (record["event_time_ns"], record["knowledge_time_ns"], record["status"]) == (0, 0, 0)
+        assert (record["release"], record["score"], record["values"].tolist()) == (index, 1.5, [3, 4])
+        assert reader.read().missed == 0

@@ -99,8 +99,8 @@ class World:
 
 
 def model(digest: str, weights: tuple[float, float], **changes: Any) -> Model:
-    backend = LinearBackend(np.array(weights, np.float32))
-    return Model(digest, SET_ID, ("x", "y"), np.array([False, True]), backend, **changes)
+    facts: dict[str, Any] = {"backend": LinearBackend(np.array(weights, np.float32))}
+    return Model(digest, SET_ID, ("x", "y"), np.array([False, True]), **(facts | changes))
 
 
 @pytest.fixture(scope="session")
