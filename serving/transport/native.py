@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -152,7 +153,7 @@ class Peer(asyncio.Protocol):
         """See asyncio.Protocol: the peer does not read, so it is not read from either."""
         self.paused = True
         self._resumed.clear()
-        self._count_waiting(self.written)
+        self._count_waiting(self.waiting)
         if self._transport is not None:
             self._transport.pause_reading()
 
@@ -193,9 +194,9 @@ class Peer(asyncio.Protocol):
             self._expire(now_ns)
 
     @property
-    def written(self) -> int:
-        """Bytes that the socket has not taken yet."""
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+    def waiting(self) -> int:
+        """Bytes in the socket's buffer while it is too full to be written to; else 0."""
+        return self._transport.get_write_buffer_size() if self.paused and self._transport is not None else 0
 
     @property
     def opened_ns(self) -> int:
@@ -342,9 +343,10 @@ class _Watch:
         self._frame = _since(self._frame, (connection.mid_frame, connection.progress_made), now_ns)
         if connection.mid_frame and not peer.paused and _over(self._frame[1], now_ns, limits.frame_seconds):
             return "frame_seconds"
-        unsent = connection.sending.unsent + peer.written
-        self._unsent = _since(self._unsent, unsent, now_ns)
-        if unsent and _over(self._unsent[1], now_ns, limits.stalled_seconds):
+        # Not how much waits, which may be the same at every look at a busy peer, but whether any of it has left.
+        sending = connection.sending
+        self._unsent = _since(self._unsent, (bool(sending.unsent), sending.sent, peer.waiting), now_ns)
+        if (sending.unsent or peer.paused) and _over(self._unsent[1], now_ns, limits.stalled_seconds):
             return "stalled_seconds"
         self._call = _since(self._call, (peer.busy, connection.last_stream, connection.answered), now_ns)
         if not peer.busy and _over(self._call[1], now_ns, limits.idle_seconds):
@@ -449,9 +451,8 @@ class NativeTransport:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.settled.wait(), left)
 
-    async def serve(self, listener: socket.socket, tls: Tls | None) -> None:
+    async def serve(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
         """Listens on a bound socket."""
-        context = None if tls is None else await asyncio.to_thread(tls.context)
         handshake = None if context is None else self.limits.handshake_seconds
         self.address = address_of(listener)
         make = self._loop.create_unix_server if listener.family == socket.AF_UNIX else self._loop.create_server
@@ -486,6 +487,9 @@ class NativeTransport:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._until(lambda peer: False, self._loop.time() + _LAST_CALLS_SECONDS)
+        for peer in list(self._peers):
+            peer.abort()
 
 
 @asynccontextmanager
@@ -498,8 +502,9 @@ async def native_transport(
 ) -> AsyncIterator[NativeTransport]:
     """A server of `methods` that listens at HOST:PORT, unix:PATH or a bound socket. ListenRefused when it cannot."""
     transport = NativeTransport(methods, limits or Limits())
+    context = None if tls is None else await asyncio.to_thread(tls.context)  # before anything listens
     listener = await asyncio.to_thread(bind, listen) if isinstance(listen, str) else listen
-    await transport.serve(listener, tls)
+    await transport.serve(listener, context)
     watching = asyncio.create_task(transport.watch())
     try:
         yield transport

@@ -31,7 +31,8 @@ class Sending:
 
     window: what the connection may send now. first_window: what a stream may send that has sent nothing yet, at least;
     small: how much of that in one frame without asking here. unsent: bytes that wait for a window. used: stream →
-    content sent, less the increments of its window. whole_frames: DATA frames that no window had cut short.
+    content sent, less the increments of its window. whole_frames: DATA frames that no window had cut short. sent: bytes
+    of content that have left from here.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Sending:
         self.unsent = 0
         self.used: dict[int, int] = {}
         self.whole_frames = 0
+        self.sent = 0
         self.reserve = frames.FIRST_WINDOW - self.window  # of the peer's window, beyond `window`
         self._out = out
         self._whole = whole
@@ -173,6 +175,7 @@ class Sending:
         self._out.append(frames.frame(frames.DATA, 0, stream_id, part))
         size = len(part)
         self.window -= size
+        self.sent += size
         self._count(-size)
         self.used[stream_id] = used + size
         queue.sent += size

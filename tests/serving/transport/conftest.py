@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -13,7 +15,9 @@ from serving.errors import WrongValue
 from serving.transport.call import Call
 from serving.transport.grpc.server import Calls, NativeCall, Unfinished
 from serving.transport.http2.limits import Budget, Limits
+from serving.transport.listen import Tls
 from serving.transport.methods import Method, Streaming, Unary
+from serving.transport.native import native_transport
 
 
 class Served:
@@ -134,5 +138,116 @@ def connect(served: Served) -> Callable[..., InMemory]:
 
     def make(*, first: bytes = PREFACE, **limits: Any) -> InMemory:
         return InMemory(served, Limits(**limits)).greet(first)
+
+    return make
+
+
+class SocketPeer:
+    """A client of bytes over a socket, as well or badly behaved as the test makes it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.requests = Requests()
+        self.reading = Reading()
+        self.at_end = False
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    @asynccontextmanager
+    async def to(cls, address: str, *, first: bytes = PREFACE, **more: Any) -> AsyncIterator[SocketPeer]:
+        """A connection to HOST:PORT or unix:PATH, greeted with `first`."""
+        if address.startswith("unix:"):
+            streams = await asyncio.open_unix_connection(address.removeprefix("unix:"), **more)
+        else:
+            host, _, port = address.rpartition(":")
+            streams = await asyncio.open_connection(host, int(port), **more)
+        peer = cls(*streams)
+        try:
+            await peer.send(first)
+            yield peer
+        finally:
+            peer._writer.transport.abort()
+
+    @property
+    def ssl(self) -> Any:
+        return self._writer.get_extra_info("ssl_object")
+
+    async def send(self, wire: bytes) -> None:
+        """Sends `wire` and waits until the socket has taken most of it; a connection that is closed takes anything."""
+        with suppress(ConnectionError):
+            self._writer.write(wire)
+            await self._writer.drain()
+
+    async def read(self) -> bool:
+        """Reads what comes next; whether anything did."""
+        try:
+            found = await self._reader.read(2**16)
+        except ConnectionError:
+            found = b""
+        self.at_end = not found
+        self.raw = found
+        self.reading.take(found)
+        return bool(found)
+
+    async def until(self, done: Callable[[], Any]) -> None:
+        """Reads until `done`. Fails when the connection ends first."""
+        while not done():
+            assert await self.read(), f"the connection ended: {self.reading.goaway}"
+
+    async def call(self, path: str, message: bytes = b"", *more: tuple[bytes, bytes]) -> Answer:
+        """A whole call."""
+        stream_id = self.requests.next_stream
+        await self.send(self.requests.call(path, message, *more))
+        await self.until(lambda: stream_id in self.reading.ended)
+        return self.reading.answers[stream_id]
+
+    async def closed(self) -> None:
+        """Reads until the server has closed the connection."""
+        while await self.read():
+            pass
+
+
+class HonestClient:
+    """Calls one after the other on a connection of its own, all of them answered rightly, as long as it lives."""
+
+    def __init__(self) -> None:
+        self.answered = 0
+        self._came = asyncio.Event()
+
+    @classmethod
+    @asynccontextmanager
+    async def to(cls, address: str) -> AsyncIterator[HonestClient]:
+        client = cls()
+        async with SocketPeer.to(address) as peer:
+            work = asyncio.create_task(client._work(peer))
+            try:
+                yield client
+            finally:
+                work.cancel()
+                with suppress(asyncio.CancelledError):
+                    await work
+
+    async def more(self, calls: int = 20) -> None:
+        """Waits for so many more answers."""
+        until = self.answered + calls
+        while self.answered < until:
+            self._came.clear()
+            await self._came.wait()
+
+    async def _work(self, peer: SocketPeer) -> None:
+        while True:
+            body = b"%d" % self.answered
+            answer = await peer.call("/t/Echo", body)
+            assert (answer.messages, answer.status) == ([body], 0), answer
+            self.answered += 1
+            self._came.set()
+
+
+@pytest.fixture
+def serve(served: Served) -> Callable[..., Any]:
+    """A server on a free port of loopback: `async with serve(pings=Rate(9, 9)) as transport`."""
+
+    def make(*, listen: str = "127.0.0.1:0", tls: Tls | None = None, **limits: Any) -> Any:
+        return native_transport(served.methods, listen=listen, tls=tls, limits=Limits(**limits))
 
     return make
