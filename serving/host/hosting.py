@@ -27,7 +27,7 @@ class Hosting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     listen: str = "127.0.0.1:8500"
     workers: Annotated[int, msgspec.Meta(ge=1)] = 1
-    transport: TransportName = "grpcio"
+    transport: TransportName = "native"
     reuse_port: bool = False
     control: str | None = None
     metrics: str | None = None

@@ -191,12 +191,11 @@ class Supervisor:
         """The scorer as it is now; of a worker that does not answer at once, what it said last."""
         answered = await self._ask()
         self._heard |= answered
+        nothing = WorkerStatistics()
+        restarts = self.fleet.restarts
         workers = tuple(
-            WorkerView(
-                worker, link.pid, link.address, worker in answered, self.fleet.restarts[worker], self._heard[worker]
-            )
-            for worker, link in sorted(self.fleet.links.items())
-            if worker in self._heard
+            WorkerView(n, link.pid, link.address, n in answered, restarts[n], self._heard.get(n, nothing))
+            for n, link in sorted(self.fleet.links.items())
         )
         assignment = self._assignment
         return ScorerView(

@@ -62,7 +62,7 @@ Examples: signalbox serve --home .signalbox --listen 127.0.0.1:8500 --workers 2 
     help="HOST:PORT; worker i listens on PORT + i. Or unix:PATH; PATH.i with several workers.",
 )
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="One process and port each.")
-@click.option("--transport", type=click.Choice(["native", "grpcio"]), default="grpcio", show_default=True)
+@click.option("--transport", type=click.Choice(["native", "grpcio"]), default="native", show_default=True)
 @click.option("--reuse-port", is_flag=True, help="Every worker at HOST:PORT itself; the kernel deals connections out.")
 @click.option("--cores", type=Cores(), default=(), help="Worker i runs on the i-th of these cores alone, as in 0,1.")
 @click.option("--busy-poll", is_flag=True, help="The workers' loops never sleep: faster alone; a whole core each.")

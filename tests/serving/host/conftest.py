@@ -17,6 +17,7 @@ import pytest
 from protos.client import AsyncClient, AsyncControlClient
 from serving.host.hosting import Hosting
 from serving.host.supervisor import Supervisor, serve
+from serving.host.worker_link import WorkerLink
 
 ASKING = """
 import asyncio, json, sys
@@ -99,10 +100,14 @@ class Running:
         link = self.supervisor.fleet.links[worker]
         os.kill(link.pid, signal.SIGKILL)
         async with asyncio.timeout(20):
-            await link.gone.wait()
-            while worker not in self.supervisor.fleet.links or self.supervisor.fleet.links[worker] is link:
-                await self.supervisor.assign()  # waits for a worker to be back
-                await asyncio.sleep(0)
+            await self.replaced(link)
+
+    async def replaced(self, link: WorkerLink) -> None:
+        """Waits until the process of `link` is gone, and another one takes its calls."""
+        await link.gone.wait()
+        while self.supervisor.fleet.links.get(link.setup.worker) in (None, link):
+            await self.supervisor.assign()  # waits for a worker to be back
+            await asyncio.sleep(0)
 
 
 Runs = Callable[..., AbstractAsyncContextManager[Running]]
