@@ -180,9 +180,10 @@ class Connection:
         """
         if self._is_idle(fault.stream_id):
             raise ConnectionFault(fault.code, str(fault))
+        was_open = fault.stream_id in self.streams
         stream = self.streams.get(fault.stream_id)
         self.reset(fault.stream_id, fault.code)
-        if stream is not None:
+        if was_open:
             self._stream_gone(fault.stream_id, stream)
         self._spend("resets")
 
@@ -295,8 +296,9 @@ class Connection:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"RST_STREAM: expected 4 bytes, found {len(payload)}")
         if not stream_id or self._is_idle(stream_id):
             raise _protocol(f"RST_STREAM: expected a stream that was opened, found stream {stream_id}")
+        was_open = stream_id in self.streams
         stream = self.forget(stream_id)
-        if stream is not None:
+        if was_open:
             self._stream_gone(stream_id, stream)
         self._spend("resets")
 
