@@ -240,8 +240,9 @@ async def test_a_swap_is_in_the_next_reply_to_the_same_bytes(world: Any) -> None
 @pytest.mark.parametrize("kind", ["int64_param", "uint64_param"])
 async def test_the_timeout_parameter_shortens_the_deadline(world: Any, kind: str) -> None:
     assert scores(await infer(world, waiting(**{kind: 2}))) == [21]  # µs after the call began, at 0 ns
-    with pytest.raises(errors.DeadlinePassed):
-        await infer(world, waiting(**{kind: 1}))
+    for _ in range(2):  # a request that came before is no other
+        with pytest.raises(errors.DeadlinePassed):
+            await infer(world, waiting(**{kind: 1}))
     assert scores(await infer(world, waiting(**{kind: 0}))) == [21]  # none
     with pytest.raises(errors.DeadlinePassed):
         await world.call(INFER, waiting(**{kind: 2}).SerializeToString(), deadline_ns=1_000)
