@@ -29,6 +29,7 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers(_CIPHERS)
         context.set_alpn_protocols(["h2"])
+        context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION  # RFC 9113, section 9.2.1
         try:
             context.load_cert_chain(self.certificate, self.key)
             if self.client_ca is not None:

@@ -148,7 +148,7 @@ class SocketPeer:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.requests = Requests()
         self.reading = Reading()
-        self.at_end = False
+        self.raw = b""
         self._reader = reader
         self._writer = writer
 
@@ -184,8 +184,6 @@ class SocketPeer:
             found = await self._reader.read(2**16)
         except ConnectionError:
             found = b""
-        self.at_end = not found
-        self.raw = found
         self.reading.take(found)
         return bool(found)
 
@@ -200,6 +198,12 @@ class SocketPeer:
         await self.send(self.requests.call(path, message, *more))
         await self.until(lambda: stream_id in self.reading.ended)
         return self.reading.answers[stream_id]
+
+    async def read_all(self) -> None:
+        """Reads until the server has closed the connection, whatever it says."""
+        with suppress(ConnectionError):
+            while found := await self._reader.read(2**16):
+                self.raw += found
 
     async def closed(self) -> None:
         """Reads until the server has closed the connection."""
