@@ -17,7 +17,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from promotion.home import Home
@@ -67,7 +67,7 @@ async def serve_scratch(
     is not loopback, ReleaseRefused when no release could hold the model; else raises as `serve`.
     """
     await asyncio.to_thread(check_loopback, hosting)
-    with _temporary_home() as home:
+    async with _temporary_home() as home:
         digests = await asyncio.to_thread(_take_in, home, models)
         files = {scratch_file(home, digest) for digest in digests.values()}
         await asyncio.gather(*(asyncio.to_thread(try_in_child, file) for file in files))
@@ -118,12 +118,13 @@ def _take_in(home: Home, models: Mapping[str, Path]) -> dict[str, str]:
     return digests
 
 
-@contextmanager
-def _temporary_home() -> Iterator[Home]:
+@asynccontextmanager
+async def _temporary_home() -> AsyncIterator[Home]:
     """A home in a directory of its owner alone; it goes in the end, rings and all."""
-    with tempfile.TemporaryDirectory(prefix="signalbox-scratch-") as root:
-        home = Home(Path(root))
-        try:
-            yield home
-        finally:
-            shutil.rmtree(home.ring(0, "").parent, ignore_errors=True)
+    home = Home(Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="signalbox-scratch-")))
+    rings = await asyncio.to_thread(lambda: home.ring(0, "").parent)
+    try:
+        yield home
+    finally:
+        for folder in (rings, home.root):
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
