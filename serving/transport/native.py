@@ -221,7 +221,6 @@ class Peer(asyncio.Protocol):
         if self.paused:
             self.abort()
         else:
-            self.flush()
             self.close()
 
     def abort(self) -> None:
@@ -232,7 +231,8 @@ class Peer(asyncio.Protocol):
             self._transport.abort()
 
     def close(self) -> None:
-        """Closes the connection once what was written has left."""
+        """Closes the connection once all that it has to say has left."""
+        self.flush()
         if self._transport is not None:
             self._transport.close()
 
@@ -259,7 +259,6 @@ class Peer(asyncio.Protocol):
         """Two looks without a call between them: at the first the peer is told, at the second it is closed."""
         if self._is_leaving:
             self.connection.finish_end()
-            self.flush()
             self.close()
             return
         self._is_leaving = True

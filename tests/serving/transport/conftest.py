@@ -26,6 +26,8 @@ class Served:
     def __init__(self) -> None:
         self.held: list[tuple[Call, bytes]] = []
         self.messages: list[bytes] = []
+        self.came = asyncio.Event()  # set by each call of Echo and Hold
+        self.open_streams: asyncio.Event | None = None  # when set, they are over
         self.methods: dict[str, Method] = {
             "/t/Echo": Unary(self._echo),
             "/t/Hold": Unary(self._hold),
@@ -33,14 +35,17 @@ class Served:
             "/t/Refuse": Unary(self._refuse),
             "/t/Fail": Unary(self._fail),
             "/t/Count": Streaming(self._count),
+            "/t/Until": Streaming(self._until),
         }
 
     def _echo(self, call: Call, body: bytes) -> None:
         self.messages.append(body)
+        self.came.set()
         call.answer(body)
 
     def _hold(self, call: Call, body: bytes) -> None:
         self.held.append((call, body))
+        self.came.set()
 
     def _bytes(self, call: Call, body: bytes) -> None:
         call.answer(bytes(int(body)))
@@ -54,6 +59,12 @@ class Served:
     async def _count(self, body: bytes) -> AsyncGenerator[bytes, None]:
         for number in range(int(body or b"3")):
             yield b"%d" % number
+
+    async def _until(self, body: bytes) -> AsyncGenerator[bytes, None]:
+        yield b"open"
+        assert self.open_streams is not None
+        await self.open_streams.wait()
+        yield b"over"
 
 
 class InMemory:
