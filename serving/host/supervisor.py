@@ -295,6 +295,8 @@ async def serve(home: Home, config: Config, hosting: Hosting) -> AsyncIterator[S
 async def supervise(place: Place, hosting: Hosting) -> AsyncIterator[Supervisor]:
     """A supervisor of `place` and its workers. Raises as `serve`."""
     hosting.check()
+    if hosting.tls is not None:
+        await asyncio.to_thread(hosting.tls.context)  # what the workers will read, refused before anything starts
     async with AsyncExitStack() as owned:
         proofs = await owned.enter_async_context(Proofs(place.prove))
         assignment = Assignment(place.universes, proofs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,10 +12,13 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from loadtests.certificate import make_certificate
 from protos.client import Client, ControlClient
 from protos.errors import CallError, Rejected, TimedOut, Unreachable
+from serving.errors import ListenRefused
 from serving.host.hosting import Hosting
 from serving.host.supervisor import serve
+from serving.transport.listen import Tls
 
 
 async def test_every_bad_call_has_its_status_over_the_wire(desk: Any, running: Any) -> None:
@@ -179,3 +183,24 @@ async def test_the_blocking_client_says_the_same(desk: Any, running: Any) -> Non
 
     async with serve(desk.home, desk.config, Hosting(listen="127.0.0.1:0")) as supervisor:
         await asyncio.to_thread(blocking, supervisor.addresses[0], supervisor.control)
+
+
+async def test_calls_come_by_tls_where_it_is_set_up(desk: Any, transport: str) -> None:
+    made = await asyncio.to_thread(make_certificate)
+    certificate = await asyncio.to_thread(made.path.read_bytes)
+    tls = Tls(certificate=made.path, key=made.key_path)
+    hosting = Hosting(listen="127.0.0.1:0", transport=transport, tls=tls)  # type: ignore[arg-type]
+    async with serve(desk.home, desk.config, hosting) as supervisor:
+        credentials = grpc.ssl_channel_credentials(certificate)
+        async with grpc.aio.secure_channel(supervisor.addresses[0], credentials) as channel:
+            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_a_key_that_others_may_read_starts_nothing(desk: Any, tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    key.touch(mode=0o644)
+    hosting = Hosting(listen="127.0.0.1:0", tls=Tls(certificate=tmp_path / "certificate.pem", key=key))
+    with pytest.raises(ListenRefused, match="others may read"):
+        async with serve(desk.home, desk.config, hosting):
+            pass

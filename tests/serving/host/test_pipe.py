@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +13,9 @@ from promotion.identity import Principal
 from promotion.ledger.state import SignalState
 from serving.errors import PipeBroken
 from serving.feature_table import Refusal
-from serving.host.pipe import Ack, Assign, Drain, Pipe, Push, Ready, open_pipe, principals, public, served
+from serving.host.pipe import Ack, Assign, Drain, Open, Pipe, Push, Ready, Setup, open_pipe, principals, public, served
 from serving.statistics import WorkerStatistics
+from serving.transport.listen import Tls
 
 
 @pytest.fixture
@@ -29,7 +31,25 @@ async def test_orders_and_replies_arrive_as_they_were_sent(ends: tuple[Pipe, Pip
     ours, theirs = ends
     state = SignalState("s", 4, "11" * 32, ("22" * 32,), ("33" * 32,), 0.5, posture="NO_NEW_RISK")
     who = {"bob": Principal("bob", "aa" * 32, (), frozenset({"validator"}))}
-    orders = [Assign(signals=(served(state),), principals=public(who)), Push(rows=(b"\0\xff", b"")), Drain()]
+    setup = Setup(
+        worker=1,
+        root="/home",
+        environment="prod",
+        address="unix:/run/sb.sock.1",
+        listener=7,
+        transport="native",
+        tls=Tls(certificate=Path("/c.pem"), key=Path("/k.pem")),
+        universes={"s": ("AAA",)},
+        core=3,
+        grace_seconds=5.0,
+    )
+    orders = [
+        setup,
+        Open(),
+        Assign(signals=(served(state),), principals=public(who)),
+        Push(rows=(b"\0\xff", b"")),
+        Drain(),
+    ]
     for number, order in enumerate(orders):
         ours.send(number, order)
     assert [await theirs.order() for _ in orders] == list(enumerate(orders))
