@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -257,6 +258,18 @@ async def test_expired_and_cancelled_calls_are_never_run() -> None:
     assert (engine.counts.expired, engine.counts.cancelled, engine.counts.rows) == (1, 1, 1)
 
 
+@pytest.mark.parametrize("gone", [True, False])
+async def test_a_lone_call_that_is_cancelled_or_expired_is_never_run(gone: bool) -> None:
+    backend, clock = Watched(), Clock()
+    engine = Engine(monotonic_ns=clock)
+    call = Rows(engine, make_model(backend)).take(Asker(deadline_ns=1_100), (1, 0))
+    call.cancelled = gone
+    clock.now = 1_099 if gone else 1_100
+    await turn()
+    assert backend.batches == []
+    assert [type(error) for error in call.got] == [CallCancelled if gone else DeadlinePassed]
+
+
 async def test_a_shared_work_is_run_while_one_call_wants_it_and_not_when_none_does() -> None:
     backend, engine = Watched(), Engine()
     work = Rows(engine, make_model(backend), shared=True)
@@ -397,7 +410,7 @@ async def test_nan_is_run_where_the_model_takes_it() -> None:
     assert calls[2].got == [[2]]
 
 
-@pytest.mark.parametrize("scores", [[1, 2], [1, 5.5], [1, np.nan], [np.inf, 1], [-6, np.nan], [-5, 5]])
+@pytest.mark.parametrize("scores", [[1, 2], [1, 5.5], [1, np.nan], [np.inf, 1], [-6, np.nan], [-6, 1], [-5, 5]])
 @pytest.mark.parametrize("together", [True, False])
 async def test_scores_are_sound_when_each_is_finite_and_within_the_limit(scores: list[float], together: bool) -> None:
     engine = Engine()
@@ -475,8 +488,15 @@ async def test_a_work_that_fails_ends_its_calls_and_the_others_are_finished_and_
 
 
 async def test_a_run_that_would_stall_the_loop_leaves_it_and_later_calls_queue_behind() -> None:
-    backend = Held()
-    engine = Engine(stall_ns=0)  # whatever is known to take any time at all
+    class Counting(ThreadPoolExecutor):
+        runs = 0
+
+        def submit(self, *args: Any, **named: Any) -> Any:
+            self.runs += 1
+            return super().submit(*args, **named)
+
+    backend, executor = Held(), Counting()
+    engine = Engine(stall_ns=0, executor=executor)  # 0: whatever is known to take any time at all
     work = Rows(engine, make_model(backend))
     backend.go.set()
     for _ in range(2):
@@ -490,12 +510,13 @@ async def test_a_run_that_would_stall_the_loop_leaves_it_and_later_calls_queue_b
     assert await asyncio.to_thread(backend.began.wait, WAIT)
     later = [work.take(Asker(), (number, 0)) for number in (3, 4)]
     await turn()
-    assert (backend.batches, engine.in_flight) == ([1, 1, 1], 3)
+    assert (executor.runs, engine.in_flight) == (1, 3)
     backend.go.set()
     await later[1].end()
     assert [call.got for call in (first, *later)] == [[[2]], [[3]], [[4]]]
     assert backend.batches == [1, 1, 1, 2]
-    assert engine.counts.threaded == 2
+    assert (engine.counts.threaded, executor.runs) == (2, 2)
+    executor.shutdown()
 
 
 async def test_a_long_run_under_way_is_counted_when_a_call_asks_for_admission() -> None:

@@ -71,9 +71,11 @@ class World:
     def serve(self, **changes: Any) -> None:
         self.scorer.swap({"large_caps": self.route(**changes)})
 
-    def push(self, sequence: int = 0, known_ns: int = 1_000, **values: tuple[float, float]) -> None:
+    def push(
+        self, sequence: int = 0, known_ns: int = 1_000, valid_ns: int = 100, **values: tuple[float, float]
+    ) -> None:
         rows = [
-            FeatureRow(SET_ID, name, known_ns, known_ns, sequence, known_ns + 100, np.array(pair, np.float32))
+            FeatureRow(SET_ID, name, known_ns, known_ns, sequence, known_ns + valid_ns, np.array(pair, np.float32))
             for name, pair in values.items()
         ]
         assert not self.tables.take([encode_row(row, key_id=1, key=KEY) for row in rows]).refused

@@ -96,11 +96,14 @@ async def test_one_score_that_may_not_leave_harms_no_other_of_its_turn(world: Wo
 
 
 async def test_a_halt_while_rows_wait_refuses_them_and_a_swap_does_not(world: World) -> None:
-    await world.ask(features=[[1, 0]])
+    for _ in range(2):  # the second reply is the template's
+        await world.ask(features=[[1, 0]])
     waiting = world.reply(body_of([[1, 0]]))
     world.serve(generation=8, weight=0.1, live=SHADOW)
     score = scorer_pb2.ScoreReply.FromString(await waiting)
     assert (score.generation, score.releases, score.status) == (7, [LIVE], b"\0")
+    for _ in range(2):
+        await world.ask(features=[[1, 0]])
     waiting = world.reply(body_of([[1, 0]]))
     world.serve(generation=9, posture="HALTED")
     refused = scorer_pb2.ScoreReply.FromString(await waiting)

@@ -67,11 +67,12 @@ class Machine(RuleBasedStateMachine):
         name=st.sampled_from(NAMES),
         pair=st.tuples(st.sampled_from([1.0, 2.0, 3e38, float("nan")]), st.sampled_from([1.0, 3e38, float("nan")])),
         later_ns=st.sampled_from([0, 1, 99, 100, 101, 1_000_001]),
+        valid_ns=st.sampled_from([100, 5_000_000]),
     )
-    def push(self, name: str, pair: tuple[float, float], later_ns: int) -> None:
+    def push(self, name: str, pair: tuple[float, float], later_ns: int, valid_ns: int) -> None:
         self.known_ns += later_ns
         self.sequences[name] += 1
-        self.knowing.push(self.sequences[name], known_ns=self.known_ns, **{name: pair})
+        self.knowing.push(self.sequences[name], known_ns=self.known_ns, valid_ns=valid_ns, **{name: pair})
 
     @rule(by_ns=st.sampled_from([1, 50, 100, 101, 999_999, 1_000_000]))
     def wait(self, by_ns: int) -> None:
@@ -138,6 +139,26 @@ async def test_an_unchanged_row_is_answered_without_a_look_at_the_table(
     assert await world.reply(asked("AAA")) == first
     assert world.scorer.counts.rows == [3, 0, 0, 0]
     assert sum(world.scorer.counts.total.counts) == 2
+
+
+async def test_a_row_that_was_stale_and_no_older_than_asked_is_so_only_while_the_clock_says_so(world: World) -> None:
+    world.push(valid_ns=5_000_000, AAA=(1, 2))
+    clock = world.tables.clock
+    for now_ns, statuses in (
+        (1_000_999, [0, 0, 1]),
+        (1_001_000, [0, 0, 1]),
+        (1_001_001, [0, 1, 1]),
+        (5_001_000, [0, 1, 1]),
+        (5_001_001, [1, 1, 1]),
+        (1_001_000, [0, 0, 1]),  # the machine's clock was set back
+        (1_000, [0, 0, 0]),
+    ):
+        clock._now_ns = now_ns
+        for _ in range(2):
+            found = [
+                await world.ask("AAA", **age) for age in ({}, {"max_feature_age_ms": 1}, {"max_feature_age_ms": 0})
+            ]
+            assert [score.status[0] for score in found] == statuses
 
 
 async def test_calls_of_one_turn_about_the_same_rows_have_them_scored_once(world: World) -> None:

@@ -46,6 +46,7 @@ FRAGMENTS = [
     field(3, b""),
     field(4, b""),
     b"\x1a\x88\x00" + np.array([5, 6], "<f4").tobytes(),  # a length that is longer than it need be
+    field(15, np.array([1, 2], "<f4").tobytes()),  # the same bytes as features, of another field
     field(15, field(3, np.array([7, 8], "<f4").tobytes())),  # features within a field that nobody knows
     field(15, field(3, np.array([9, 1], "<f4").tobytes())[:-1]),
     b"\x7b" + field(3, np.array([7, 8], "<f4").tobytes()) + b"\x7c",  # features within a group
@@ -108,9 +109,19 @@ def test_a_plan_s_prefix_says_the_same_of_other_features(body: bytes, other: byt
 def test_features_that_only_seem_to_be_the_last_field_make_no_plan() -> None:
     features = np.array([1, 2], "<f4").tobytes()
     first = field(1, b"s") + field(3, features)
-    for body in (first + field(4, b"x"), first + field(15, field(3, features)), first + b"\x7b" + field(3, features)):
+    inside = field(3, features)
+    for after in (field(4, b"x"), field(15, features), field(15, inside), b"\x7b" + inside, b"\x7b" + inside + b"\x7c"):
+        body = first + after
         assert prefix_of(scorer_pb2.ScoreRequest, FEATURES, body, features) is None
     assert prefix_of(scorer_pb2.ScoreRequest, FEATURES, first, features) == field(1, b"s") + b"\x1a\x08"
+
+
+def test_a_known_prefix_with_more_behind_it_than_it_says_is_another_request() -> None:
+    plans: Plans[str] = Plans()
+    for name, features in ((b"A", b"8" * 8), (b"B", b"6" * 16)):
+        plans.learn(scorer_pb2.ScoreRequest, FEATURES, field(1, name) + field(3, features), features, "form")
+    assert plans.find(field(1, b"A") + field(3, b"x" * 8))
+    assert plans.find(field(1, b"A") + field(3, b"x" * 8) + b"x" * 8) is None
 
 
 async def test_a_request_of_a_known_shape_is_not_parsed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
