@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +19,8 @@ from promotion.errors import ReleaseRefused
 from promotion.identity import Principal
 
 LOG = logging.getLogger("signalbox.supervisor")
+
+_AT_ONCE = 4  # proofs, each in a process of its own
 
 Principals = Mapping[str, Principal]
 Prove = Callable[[str, Principals], object]
@@ -36,6 +39,7 @@ class Proofs:
         self.moved = asyncio.Event()
         self._prove = prove
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="proof")  # a halt's way to the disk is another
 
     async def __aenter__(self) -> Self:
         return self
@@ -46,6 +50,7 @@ class Proofs:
         for task in self._running.values():
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def judged(self, digest: str) -> bool:
         """Whether it is known if `digest` may be served."""
@@ -65,7 +70,7 @@ class Proofs:
 
     async def _try(self, digest: str, principals: Principals) -> None:
         try:
-            await asyncio.to_thread(self._prove, digest, principals)
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._prove, digest, principals)
         except (ReleaseRefused, OSError) as error:
             LOG.error("release %s is not served: %s", digest[:12], error)
             self.refused[digest] = str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -111,10 +112,24 @@ class WorkerLink:
         if not self.gone.is_set():
             self.send(Drain())
         try:
-            await asyncio.wait_for(asyncio.to_thread(self._process.wait), grace_seconds + 1.0)
+            await asyncio.wait_for(self._ended(), grace_seconds + 1.0)
         except TimeoutError:
             self._process.kill()
-            await asyncio.to_thread(self._process.wait)
+            await self._ended()
+
+    async def _ended(self) -> None:
+        """Waits until the process is gone, without a thread: many workers may go at once."""
+        if self._process.poll() is not None:
+            return
+        ended = asyncio.Event()
+        loop, descriptor = asyncio.get_running_loop(), os.pidfd_open(self.pid)
+        loop.add_reader(descriptor, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+        self._process.wait()  # at once: it is over
 
     def _fail_waiting(self, error: WorkerFailed) -> None:
         waiting, self._waiting = self._waiting, {}
