@@ -48,13 +48,7 @@ class Scratch(click.ParamType[tuple[str, Path]]):
         return name, Path(file)
 
 
-@click.command(
-    epilog="""\b
-Examples: signalbox serve --home .signalbox --listen 127.0.0.1:8500 --workers 2 --cores 0,1
-          signalbox serve --scratch mine=model.onnx
-          kill -HUP PID     replaces one worker after the other; no call is lost
-          kill PID          drains: NOT_SERVING, GOAWAY, what was accepted is answered"""
-)
+@click.command(epilog="Example: signalbox serve --home .signalbox --listen 127.0.0.1:8500 --workers 2 --cores 0,1")
 @click.option(
     "--listen",
     default="127.0.0.1:8500",
@@ -62,7 +56,9 @@ Examples: signalbox serve --home .signalbox --listen 127.0.0.1:8500 --workers 2 
     help="HOST:PORT; worker i listens on PORT + i. Or unix:PATH; PATH.i with several workers.",
 )
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="One process and port each.")
-@click.option("--transport", type=click.Choice(["native", "grpcio"]), default="native", show_default=True)
+@click.option(
+    "--transport", type=click.Choice(["native", "grpcio"]), default="native", show_default=True, help="Same answers."
+)
 @click.option("--reuse-port", is_flag=True, help="Every worker at HOST:PORT itself; the kernel deals connections out.")
 @click.option("--cores", type=Cores(), default=(), help="Worker i runs on the i-th of these cores alone, as in 0,1.")
 @click.option("--busy-poll", is_flag=True, help="The workers' loops never sleep: faster alone; a whole core each.")
@@ -105,9 +101,10 @@ def serve(
     home_dir: Path,
     as_json: bool,
 ) -> None:
-    """Serve what the ledger of this home says, until SIGTERM or Ctrl-C.
+    """Serve what the ledger of this home says, until SIGTERM or Ctrl-C; then what was accepted is answered.
 
-    Features come by `signalbox publish` or by Control.Push; without rows every answer is STALE.
+    Features come by `signalbox publish` or by Control.Push; without rows every answer is STALE. SIGHUP replaces one
+    worker after the other, and loses no call.
     """
     from serving.host.hosting import Hosting
     from signalbox.scorer_process import run_scorer, run_scratch
