@@ -1,10 +1,11 @@
 """A grpcio client in its own process that calls until it is told to stop, and says what became of its calls.
 
-    python -m loadtests.calling HOST:PORT[,HOST:PORT...] PATH --in-flight 8 [--retry]
+    python -m loadtests.calling HOST:PORT[,HOST:PORT...] PATH --in-flight 8 [--retry] [--message FILE --reply FILE]
 
-It writes `ready` once a first call is over, goes on until its input ends, and then
-writes one JSON document: `answered`, `wrong` (the reply was not what was sent), `lost` {status: count}, `slowest_ms`.
-With several addresses the calls go round. --retry: what is UNAVAILABLE is sent again, by gRPC's own retry policy.
+It writes `ready` once a first call is over, goes on until its input ends, and then writes one JSON document:
+`answered`, `wrong` (the reply was not the one expected), `lost` {status: count}, `slowest_ms`. Each call sends a number
+and expects it back; with --message it sends that, and expects what is in --reply. With several addresses the calls go
+round. --retry: what is UNAVAILABLE is sent again, by gRPC's own retry policy.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -53,9 +56,10 @@ class Tally:
 class Caller:
     """Calls one method on one channel, `in_flight` at a time."""
 
-    def __init__(self, channel: grpc.aio.Channel, path: str) -> None:
+    def __init__(self, channel: grpc.aio.Channel, path: str, ask: Callable[[int], tuple[bytes, bytes]]) -> None:
         self.tally = Tally()
         self._method = channel.unary_unary(path)
+        self._ask = ask  # the number of a call → its message, and the reply that is expected
         self._is_over = False
         self._is_served = asyncio.Event()
         self._number = 0
@@ -72,18 +76,18 @@ class Caller:
     async def _calls(self) -> None:
         while not self._is_over:
             self._number += 1
-            await self._call(b"%d" % self._number)
+            await self._call(*self._ask(self._number))
             self._is_served.set()
 
-    async def _call(self, body: bytes) -> None:
+    async def _call(self, message: bytes, expected: bytes) -> None:
         began = time.perf_counter()
         try:
-            reply = await self._method(body, timeout=_DEADLINE_SECONDS)
+            reply = await self._method(message, timeout=_DEADLINE_SECONDS)
         except grpc.aio.AioRpcError as error:
             self.tally.lost[error.code().name] += 1
             return
         self.tally.answered += 1
-        self.tally.wrong += reply != body
+        self.tally.wrong += reply != expected
         self.tally.slowest = max(self.tally.slowest, time.perf_counter() - began)
 
 
@@ -99,6 +103,13 @@ def _options(path: str, *, retry: bool) -> list[tuple[str, Any]]:
     ]
 
 
+def _asking(message: Path | None, reply: Path | None) -> Callable[[int], tuple[bytes, bytes]]:
+    if message is None or reply is None:
+        return lambda number: (b"%d" % number, b"%d" % number)
+    same = message.read_bytes(), reply.read_bytes()
+    return lambda number: same
+
+
 async def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -106,10 +117,12 @@ async def main() -> None:
     parser.add_argument("path")
     parser.add_argument("--in-flight", type=int, default=8)
     parser.add_argument("--retry", action="store_true")
+    parser.add_argument("--message", type=Path)
+    parser.add_argument("--reply", type=Path)
     told = parser.parse_args()
     target = told.addresses if told.addresses.startswith("unix:") else f"ipv4:{told.addresses}"
     async with grpc.aio.insecure_channel(target, options=_options(told.path, retry=told.retry)) as channel:
-        caller = Caller(channel, told.path)
+        caller = Caller(channel, told.path, _asking(told.message, told.reply))
         await caller.work(told.in_flight)
         print(caller.tally.document(), flush=True)
 

@@ -42,6 +42,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     settings: Rate = Rate(50, 5)
     empty_frames: Rate = Rate(200, 100, 2.0)  # DATA and CONTINUATION without content, PRIORITY, unknown types
     window_updates: Rate = Rate(2048, 1000, 4.0)
+    large_heads: Rate = Rate(20, 1)  # header lists beyond `header_list_bytes`
     refused_streams: Rate = Rate(2048, 500, 1.0)  # streams opened beyond `concurrent_streams`, or after GOAWAY
     handshake_seconds: float = 5.0  # from the connection to the peer's SETTINGS, TLS included
     frame_seconds: float = 5.0  # for a frame or header block that has begun

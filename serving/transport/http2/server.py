@@ -221,6 +221,7 @@ class ServerConnection(Connection):
             head = self.decoder.known.get(block) or self.decoder.decode(block)
         except HeaderListTooLarge:
             head = None
+            self._spend("large_heads")  # each costs more to read than to send
         if stream_id in self._windows:
             self._trailers(stream_id, head, ended=ended)
         elif not stream_id & 1:
