@@ -12,6 +12,7 @@
     │   ├── UnknownGeneration   that generation is not the present one: leave it out, or ask for the present one
     │   ├── UnknownMethod       no such method
     │   ├── UnknownEncoding     a compression that is not read here: send it uncompressed
+    │   ├── WrongCompression    a message that says it is compressed, and is not as it says: send it uncompressed
     │   ├── WrongCardinality    not exactly one message in a call that takes one
     │   └── MessageTooLarge     a message, or header list, beyond the limit: ask in parts
     ├── NotReady                the scorer cannot answer this yet
@@ -92,6 +93,10 @@ class UnknownMethod(RequestRefused):
 
 class UnknownEncoding(RequestRefused):
     """A message compressed in a way that is not read here."""
+
+
+class WrongCompression(RequestRefused):
+    """A message that cannot be inflated: it is no gzip, or no `grpc-encoding` said that it is."""
 
 
 class WrongCardinality(RequestRefused):

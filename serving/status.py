@@ -46,6 +46,7 @@ STATUS: dict[type[Exception], Status] = {
     errors.UnknownGeneration: Status(Code.NOT_FOUND),
     errors.UnknownMethod: Status(Code.UNIMPLEMENTED),
     errors.UnknownEncoding: Status(Code.UNIMPLEMENTED),
+    errors.WrongCompression: Status(Code.INTERNAL),  # gRPC's word for it (its doc/compression.md, doc/statuscodes.md)
     errors.WrongCardinality: Status(Code.UNIMPLEMENTED),
     errors.MessageTooLarge: Status(Code.RESOURCE_EXHAUSTED),
     errors.NotReady: Status(Code.UNAVAILABLE, retry=True),

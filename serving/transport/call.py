@@ -27,7 +27,7 @@ class Call(Protocol):
         ...
 
     def metadata(self) -> Metadata:
-        """What the caller sent beside the message: lower-case names; binary values as the base64 they came in."""
+        """What the caller sent beside the message: lower-case names; binary values in base64 without padding."""
         ...
 
 

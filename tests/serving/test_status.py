@@ -41,6 +41,7 @@ def test_codes_are_grpcs_own() -> None:
     ("error", "code", "retry"),
     [
         (errors.MalformedRequest("x"), Code.INVALID_ARGUMENT, False),
+        (errors.WrongCompression("x"), Code.INTERNAL, False),
         (errors.WrongShape("x"), Code.INVALID_ARGUMENT, False),
         (errors.WrongValue("x"), Code.INVALID_ARGUMENT, False),
         (errors.DuplicateInstrument("x"), Code.INVALID_ARGUMENT, False),

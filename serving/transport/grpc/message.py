@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from struct import Struct
 
-from serving.errors import MalformedRequest, MessageTooLarge, WrongCardinality
+from serving.errors import MalformedRequest, MessageTooLarge, WrongCardinality, WrongCompression
 
 PREFIX = Struct(">BI")
 PREFIX_BYTES = PREFIX.size
@@ -24,8 +24,8 @@ def check_prefix(content: bytes, max_bytes: int) -> None:
 def only_message(content: bytes, *, gzip: bool, max_bytes: int) -> bytes:
     """The one message in all of a request's content.
 
-    WrongCardinality for none or more than one, MalformedRequest for a part of one or bad compression, MessageTooLarge
-    beyond `max_bytes`, inflated or not.
+    WrongCardinality for none or more than one, MalformedRequest for a part of one, WrongCompression for one that cannot
+    be inflated, MessageTooLarge beyond `max_bytes`, inflated or not.
     """
     if not content:
         raise WrongCardinality("expected one message, found none; send one")
@@ -42,7 +42,7 @@ def only_message(content: bytes, *, gzip: bool, max_bytes: int) -> bytes:
     if not flag:
         return message
     if not gzip:
-        raise MalformedRequest("message: expected grpc-encoding: gzip for a compressed message, found none")
+        raise WrongCompression("message: expected grpc-encoding: gzip for a compressed message, found none")
     return _inflated(message, max_bytes)
 
 
@@ -51,9 +51,9 @@ def _inflated(message: bytes, max_bytes: int) -> bytes:
     try:
         plain = inflater.decompress(message, max_bytes + 1)
     except zlib.error as error:
-        raise MalformedRequest(f"message: expected gzip, found something else ({error})") from error
+        raise WrongCompression(f"message: expected gzip, found something else ({error})") from error
     if len(plain) > max_bytes:
         raise MessageTooLarge(f"message: expected at most {max_bytes} bytes inflated, found more; ask in parts")
     if not inflater.eof or inflater.unused_data:
-        raise MalformedRequest("message: expected one whole gzip stream, found a part, or more behind it")
+        raise WrongCompression("message: expected one whole gzip stream, found a part, or more behind it")
     return plain

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from serving.errors import MalformedRequest, ServingError, UnknownEncoding, UnknownMethod
+from serving.errors import DeadlinePassed, MalformedRequest, ServingError, UnknownEncoding, UnknownMethod
 from serving.transport.call import Call
 from serving.transport.grpc.message import PREFIX_BYTES
 from serving.transport.http2.hpack import Head
@@ -100,7 +100,7 @@ def opening_of(head: Head, methods: Methods) -> Opening:
 
 
 def timeout_ns(text: bytes | None) -> int:
-    """A `grpc-timeout` in nanoseconds, 0 for none. MalformedRequest for what is none; 0 of any unit is 1 ns."""
+    """A `grpc-timeout` in nanoseconds, 0 for none. MalformedRequest for what is none, DeadlinePassed for 0 S."""
     if text is None:
         return 0
     found = _TIMEOUT.fullmatch(text)
@@ -108,7 +108,10 @@ def timeout_ns(text: bytes | None) -> int:
         raise MalformedRequest(
             f"grpc-timeout: expected 1 to 8 digits and one of H, M, S, m, u, n, found {text[:32]!r}; leave it out"
         )
-    return max(1, int(found[1]) * _UNIT_NS[found[2]])
+    nanoseconds = int(found[1]) * _UNIT_NS[found[2]]
+    if not nanoseconds:
+        raise DeadlinePassed(f"grpc-timeout: expected more than 0, found {text.decode()}; allow more time")
+    return nanoseconds
 
 
 def _is_gzip(encoding: bytes) -> bool:

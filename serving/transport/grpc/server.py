@@ -141,7 +141,7 @@ class NativeCall:
     def metadata(self) -> Metadata:
         """See Call.metadata."""
         return tuple(
-            (name.decode("ascii"), value.decode("latin-1"))
+            (name.decode("ascii"), (value.rstrip(b"=") if name.endswith(b"-bin") else value).decode("latin-1"))
             for name, value in self._head.fields
             if name[:1] != b":" and name not in _RESERVED
         )
