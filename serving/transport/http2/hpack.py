@@ -7,13 +7,15 @@ What is well coded but no proper field section (RFC 9113, section 8.2) is no err
 stream ends. Which pseudo fields must be there is judged by who knows whether it is a request.
 
 What makes it fast: a block that leaves the table as it is, and comes again, is known by its bytes. The indexed fields
-that a block begins with, its *front*, are looked up at once, and known by their bytes while the table stands still. A
-field is marked when it enters the table, and marks that were judged proper once are so again.
+that a block begins with, its *front*, are looked up at once, and known by their bytes while the table stands still; or
+they are those of the last front, all as much further as was inserted since. A field is marked when it enters the table,
+and marks that were judged proper once are so again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -22,6 +24,7 @@ from serving.transport.http2 import huffman
 from serving.transport.http2.fields import FIELD_BYTES, FLAWED, Field, bytes_of, fault_of, mark_of
 
 _Part = tuple[Sequence[Field], bytes]  # fields of a block, and their marks
+_NOTHING: _Part = (), b""
 
 FIRST_TABLE_BYTES = 4096  # a dynamic table's size as a connection begins (RFC 9113, section 6.5.2)
 
@@ -55,13 +58,10 @@ _ONE_BYTE_INDICES = bytes(range(0x81, 0xFF))
 
 # How much one decoder remembers: less than 100 KiB in all, whatever the peer sends.
 _KNOWN_BYTES = 65_536
-_KNOWN_FIELD_BYTES = 96  # about what a remembered field takes beside its bytes in the block
-_MOST_FRONTS = 16
-_MOST_NAMES = 64
-_MOST_SOUND = 32
-_MOST_ONCE = 128
-_MOST_TEXTS = 64
-_SHORTEST_TEXT, _LONGEST_TEXT = 8, 32  # coded: a shorter one is decoded as soon as found, a longer one seldom repeats
+_KNOWN_BLOCK_BYTES, _KNOWN_LITERAL_BYTES = 256, 128  # about what a block and a literal take beside their bytes
+_MOST_FRONTS, _MOST_NAMES, _MOST_SOUND, _MOST_TEXTS, _MOST_ONCE = 16, 64, 32, 64, 128
+_REMEMBERED_TEXTS = range(8, 33)  # bytes of the code: less is decoded as soon as found, more seldom comes again
+_NOT_REMEMBERED = frozenset(_HUFFMAN | length for length in range(_LENGTH_BITS) if length not in _REMEMBERED_TEXTS)
 _LONGEST_REMEMBERED = 64  # bytes of a front or a name
 
 
@@ -86,6 +86,9 @@ _NEWEST = _PLACE_0 + _FIRST_DYNAMIC
 _MARKS = b"".join(mark_of(*field) for field in _STATIC_FIELDS).rjust(_NEWEST, FLAWED).ljust(256, FLAWED)
 _LARGEST = max(map(bytes_of, _STATIC_FIELDS))
 
+# Where the fields at all places of one byte stand after 0 to 7 insertions.
+_FURTHER = tuple(bytes(at if at < _NEWEST else min(at + more, 255) for at in range(256)) for more in range(8))
+
 
 class _Table:
     """The static and the dynamic table in one list. Lives as long as its decoder.
@@ -93,7 +96,7 @@ class _Table:
     The field of index i stands at place 128 + i, so that the byte of an indexed field is its place.
     """
 
-    __slots__ = ("capacity", "fields", "largest", "marks", "moves", "used")
+    __slots__ = ("capacity", "fields", "inserted", "largest", "marks", "moved", "used")
 
     def __init__(self, capacity: int) -> None:
         self.fields: list[Field] = [(b"", b"")] * (_PLACE_0 + 1)
@@ -102,36 +105,35 @@ class _Table:
         self.capacity = capacity  # bytes of the dynamic table, as RFC 7541, section 4.1, counts them
         self.used = 0  # of the capacity
         self.largest = _LARGEST  # no field that was ever in the table counts more
-        self.moves = 0  # how often the table changed
+        self.inserted = 0  # fields in all
+        self.moved = False  # it changed; to be reset by who minds
 
     def insert(self, field: Field, mark: int) -> None:
         """Adds the newest field. One that is larger than the whole table empties it (RFC 7541, section 4.4)."""
+        fields, capacity = self.fields, self.capacity
         size = FIELD_BYTES + len(field[0]) + len(field[1])
-        self.moves += 1
-        if size > self.capacity:
-            self._evict(0)
+        used = self.used + size
+        while used > capacity and used > size:
+            name, value = fields.pop()
+            used -= FIELD_BYTES + len(name) + len(value)
+        self.moved = True
+        if size > capacity:
+            self.used = 0
             return
+        self.used = used
         if size > self.largest:
             self.largest = size
-        self.used += size
-        if self.used > self.capacity:
-            self._evict(self.capacity)
-        self.fields.insert(_NEWEST, field)
+        fields.insert(_NEWEST, field)
         self.marks.insert(_NEWEST, mark)
         self.marks.pop()
+        self.inserted += 1
 
     def resize(self, capacity: int) -> None:
         """Takes a new capacity, and evicts what it does not hold."""
-        self.moves += 1
         self.capacity = capacity
-        self._evict(capacity)
-
-    def _evict(self, most: int) -> None:
-        used = self.used
-        while used > most:
-            name, value = self.fields.pop()
-            used -= FIELD_BYTES + len(name) + len(value)
-        self.used = used
+        self.moved = True
+        while self.used > capacity:
+            self.used -= bytes_of(self.fields.pop())
 
 
 class Decoder:
@@ -151,6 +153,7 @@ class Decoder:
         self._table = _Table(min(max_table_bytes, FIRST_TABLE_BYTES))
         self._room = _KNOWN_BYTES  # for more in `known`
         self._fronts: dict[bytes, _Part] = {}  # by their bytes, until the table changes
+        self._last: tuple[bytes, int, int, _Part] = b"", 0, 0, _NOTHING  # a front, its highest place, insertions before
         self._sound: set[bytes] = set()  # marks of proper field sections
         self._name_marks: dict[bytes, bytes] = {}
         self._once: set[int] = set()  # hashes of blocks and strings that came once of late
@@ -172,7 +175,7 @@ class Decoder:
         Look it up in `known` first: what stands there need not be decoded. Raises HpackError, HeaderListTooLarge.
         """
         table = self._table
-        moves = table.moves
+        table.moved = False
         end = len(block)
         at = end - len(block.lstrip(_ONE_BYTE_INDICES))
         indexed = block[:at]
@@ -185,27 +188,40 @@ class Decoder:
                 "expected whole fields and indices within the table, found the end of the block within "
                 f"a field or an index above {len(table.fields) - _PLACE_0 - 1}"
             ) from None
-        if table.moves != moves:
+        except ValueError as error:
+            raise HpackError(str(error)) from None
+        if table.moved:
             self._forget()
         fields, marks = part
         if len(fields) * table.largest + 2 * end > self._max_list_bytes:  # no list counts more than that
             self._check_size(fields)
         head = Head(tuple(fields), None, "" if marks in self._sound else self._judge(fields, marks))
-        if table.moves == moves and (at == end or self._again(block)):
-            self._remember(block, head)
+        if not table.moved and (at == end or self._again(block)):
+            self._remember(block, head, len(fields) - at)
         return head
 
     def _read_front(self, indexed: bytes) -> _Part:
+        """The fields of a front. One that repeats the last, as much further as was inserted since, has its fields."""
+        if not indexed:
+            return _NOTHING
+        fields = self._table.fields
+        last, highest, inserted, part = self._last
+        further = self._table.inserted - inserted
+        if further >= len(_FURTHER) or indexed != last.translate(_FURTHER[further]) or highest + further >= len(fields):
+            part, further, highest = self._look_up(indexed), 0, max(indexed)
+        if len(indexed) <= _LONGEST_REMEMBERED:
+            self._last = indexed, highest + further, self._table.inserted, part
+            if len(self._fronts) >= _MOST_FRONTS:
+                self._fronts.clear()
+            self._fronts[indexed] = part
+        return part
+
+    def _look_up(self, indexed: bytes) -> _Part:
         fields = self._table.fields
         places = indexed[: self._most_fields]
         if len(places) < len(indexed):
             fields[max(indexed)]  # IndexError where it stands beyond the table
-        front = [fields[place] for place in places], places.translate(self._table.marks)
-        if len(indexed) <= _LONGEST_REMEMBERED:
-            if len(self._fronts) >= _MOST_FRONTS:
-                self._fronts.clear()
-            self._fronts[indexed] = front
-        return front
+        return [fields[place] for place in places], places.translate(self._table.marks)
 
     def _read_on(self, block: bytes, at: int, front: _Part) -> _Part:  # noqa: C901 - a call a field costs more than it
         """The fields of `block`, of which `front` are those before `at`. IndexError: an index or the block is short."""
@@ -244,14 +260,18 @@ class Decoder:
             else:
                 name, at = self._string(block, at)
             length = block[at]
-            if length < _LENGTH_BITS:  # short and not Huffman-coded
+            if length < _LENGTH_BITS:  # not Huffman-coded
                 at += 1
                 value = block[at : at + length]
                 at += length
+            elif length in _NOT_REMEMBERED:
+                begin = at + 1
+                at = begin + (length & _LENGTH_BITS)
+                value = huffman.decode(block[begin:at])
             else:
                 value, at = self._string(block, at)
             mark = name_marks.get(name) or self._mark_name(name, value)
-            if value.strip(b" \t") != value or 0 in value or 10 in value or 13 in value:
+            if not value.isalnum() and (value.strip(b" \t") != value or 0 in value or 10 in value or 13 in value):
                 mark = FLAWED
             field = name, value
             if first >= _INCREMENTAL:
@@ -272,9 +292,7 @@ class Decoder:
             if capacity == _RESIZE_BITS:
                 capacity, at = _more(block, at, capacity)
             if capacity > self._max_table_bytes:
-                raise HpackError(
-                    f"expected a table size of at most {self._max_table_bytes} bytes, found {capacity}"
-                )
+                raise HpackError(f"expected a table size of at most {self._max_table_bytes} bytes, found {capacity}")
             self._table.resize(capacity)
         return at
 
@@ -289,10 +307,7 @@ class Decoder:
         coded = block[at:end]
         if first < _HUFFMAN:
             return coded, end
-        try:
-            return self._text(coded) if _SHORTEST_TEXT <= length <= _LONGEST_TEXT else huffman.decode(coded), end
-        except ValueError as error:
-            raise HpackError(str(error)) from None
+        return huffman.decode(coded) if first in _NOT_REMEMBERED or first == 0xFF else self._text(coded), end
 
     def _text(self, coded: bytes) -> bytes:
         text = self._texts.get(coded)
@@ -339,8 +354,8 @@ class Decoder:
         once.add(key)
         return False
 
-    def _remember(self, block: bytes, head: Head) -> None:
-        cost = len(block) + _KNOWN_FIELD_BYTES * len(head.fields)
+    def _remember(self, block: bytes, head: Head, literals: int) -> None:
+        cost = _KNOWN_BLOCK_BYTES + 8 * len(head.fields) + 2 * len(block) + _KNOWN_LITERAL_BYTES * literals
         if cost > self._room:
             self.known.clear()
             self._room = _KNOWN_BYTES
@@ -398,10 +413,13 @@ class Encoder:
 
 def _stateless(name: bytes, value: bytes) -> bytes:
     index = _INDEX_OF_FIELD.get((name, value))
-    if index:
-        return _integer(index, _INDEXED_BITS, _INDEXED)
+    return bytes((_INDEXED | index,)) if index else _unindexed_name(name) + _plain(value)
+
+
+@lru_cache(maxsize=256)
+def _unindexed_name(name: bytes) -> bytes:
     index = _INDEX_OF_NAME.get(name, 0)
-    return _integer(index, _LITERAL_BITS, 0) + (b"" if index else _plain(name)) + _plain(value)
+    return _integer(index, _LITERAL_BITS, 0) + (b"" if index else _plain(name))
 
 
 class IndexingEncoder:
