@@ -40,6 +40,11 @@ class RedisProcess:
         """Its TCP port on 127.0.0.1."""
         return f"redis://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """Its process id, while it runs."""
+        return self._running.pid
+
     def start(self) -> None:
         """Returns once it accepts connections."""
         (self.folder / "redis.conf").write_text("\n".join([*self._settings(), *self.options, ""]))

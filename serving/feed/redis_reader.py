@@ -114,8 +114,8 @@ class RedisReader:
         self._now_ns = now_ns
         self._loaded = False
         self._lost = False
-        self._position: Id = _NOTHING  # the entry that the next read begins behind
-        self._overlap: Id = _NOTHING  # up to here the stream may repeat what the hash already gave
+        self._position: Id = _NOTHING  # the next read begins behind it: up to here nothing was missed
+        self._seen: Id = _NOTHING  # up to here the stream may repeat what was taken, from the hash or by a read before
 
     async def run(self) -> None:
         """Keeps up until it is cancelled, whatever Redis does."""
@@ -150,15 +150,13 @@ class RedisReader:
         """One read from the position on, and the proof that nothing between was missed."""
         origin = self._position
         entries = await self._read(connection)
-        if entries:
-            self._position = entries[-1][0]
-            self._counts.lag_ns = max(0, self._now_ns() - entries[0][0][0] * _NS_PER_MS)
-            await self._take([row for at, row in entries if at <= self._overlap], overlapping=True)
-            await self._take([row for at, row in entries if at > self._overlap])
-        elif origin == _NOTHING:
+        if not entries and origin == _NOTHING:
             return  # a stream without an entry has lost none
+        await self._take_entries(entries)
         if not await self._holds(connection, origin):
             await self._load(connection)
+        elif entries:
+            self._position = entries[-1][0]
 
     async def _load(self, connection: RedisConnection) -> None:
         """Notes the stream's last id and loads the hash, slice by slice."""
@@ -170,7 +168,7 @@ class RedisReader:
             await self._take(rows)
             if cursor == b"0":
                 break
-        self._overlap = await self._last_id(connection)
+        self._seen = await self._last_id(connection)
         self._position = noted
         self._counts.reloads += self._loaded
         self._loaded = True
@@ -190,6 +188,14 @@ class RedisReader:
     async def _holds(self, connection: RedisConnection, at: Id) -> bool:
         """Whether the stream still has the entry `at`: then all that came behind it is there."""
         return at != _NOTHING and bool(_entries(await connection.ask("XRANGE", self._stream, _text(at), _text(at))))
+
+    async def _take_entries(self, entries: Sequence[tuple[Id, bytes]]) -> None:
+        if not entries:
+            return
+        self._counts.lag_ns = max(0, self._now_ns() - entries[0][0][0] * _NS_PER_MS)
+        seen, self._seen = self._seen, max(self._seen, entries[-1][0])
+        await self._take([row for at, row in entries if at <= seen], overlapping=True)
+        await self._take([row for at, row in entries if at > seen])
 
     async def _take(self, rows: Sequence[bytes], *, overlapping: bool = False) -> None:
         for start in range(0, len(rows), _SLICE_ROWS):

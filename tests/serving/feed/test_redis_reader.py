@@ -117,6 +117,26 @@ async def test_a_stream_trimmed_during_an_outage_is_made_good_by_the_hash(
         assert back.refused == {}
 
 
+async def test_a_gap_is_made_good_although_the_connection_is_lost_before_it_is_proven(
+    wire: Wire, push: Push, encoded: Encoded, feeding: Open
+) -> None:
+    await push([encoded(name, 1) for name in ("AAA", "BBB")])
+    async with feeding(wire.url) as here:
+        wire.cut()
+        await push([encoded("AAA", 2)])
+        await push([encoded("BBB", sequence) for sequence in range(2, 500)], stream_rows=10)
+        wire.hold_at = b"XRANGE"  # the read behind the gap has come, its proof has not
+        await wire.mend()
+        await wire.held.wait()
+        wire.cut()
+        assert here.sequences("AAA") == [1]
+        wire.hold_at = b""
+        await wire.mend()
+        back = await here.until(lambda said: said.reloads == 1)
+        assert here.sequences("AAA", "BBB") == [2, 499]
+        assert back.refused == {}, "what the second read repeats is no row that went back"
+
+
 async def test_a_stream_trimmed_under_a_slow_reader_is_made_good_by_the_hash(
     wire: Wire, push: Push, root: Root, encoded: Encoded, feeding: Open
 ) -> None:
@@ -198,6 +218,7 @@ async def test_writes_lost_by_a_failover_are_noticed_and_nothing_older_is_served
         await root("REPLICAOF", "NO", "ONE", url=replica)
         await push([encoded("AAA", 2), encoded("BBB", 2)])  # acknowledged, and nowhere else
         await here.until_sequence(2, "BBB")
+        await _waits_for_more(root)
         redis.kill()
         await root("CONFIG", "SET", "port", redis.port, url=elsewhere.url)  # the replica takes the address over
         back = await here.until(lambda said: said.reloads == 1)
@@ -205,6 +226,15 @@ async def test_writes_lost_by_a_failover_are_noticed_and_nothing_older_is_served
         assert back.refused == {"RowWentBack": 2}
         await push([encoded("AAA", 3)], url=redis.tcp_url)
         await here.until_sequence(3)
+
+
+async def _waits_for_more(root: Root) -> None:
+    """Until the reader has taken and proven what there is, and waits in Redis for the next row."""
+    async with asyncio.timeout(20):
+        while not any(
+            b"cmd=xread" in line and b"flags=b" in line for line in (await root("CLIENT", "LIST")).split(b"\n")
+        ):
+            pass
 
 
 async def test_a_stopped_redis_is_given_up_and_found_again(
