@@ -114,10 +114,7 @@ class Batch:
             part.work.settle(self.rows[at], scores[at], self.sound)
 
     def _count(self, counts: EngineCounts) -> None:
-        callers = 0
-        for began_ns, count in self.moments:
-            callers += count
-            counts.take_calls(began_ns, count, self.gathered_ns, self.done_ns)
+        callers = counts.take_calls(self.moments, self.gathered_ns, self.done_ns)
         counts.take(len(self.rows), callers, self.gathered_ns, self.ready_ns, self.scored_ns, self.done_ns)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 LATENCY_BUCKETS_NS = tuple(
@@ -92,7 +93,20 @@ class EngineCounts:
         self.total.counts[bisect_left(bounds, total_ns)] += 1
         self.total.total += total_ns
 
-    def take_calls(self, began_ns: int, callers: int, gathered_ns: int, done_ns: int) -> None:
-        """Counts calls that came in at the same moment, and how long they waited and were here."""
-        self.queue.observe(gathered_ns - began_ns, callers)
-        self.total.observe(done_ns - began_ns, callers)
+    def take_calls(self, moments: Iterable[tuple[int, int]], gathered_ns: int, done_ns: int) -> int:
+        """Counts how long calls waited and were here; how many they are.
+
+        moments: (when they came in, how many did); with a connection a call there are as many as calls.
+        """
+        bounds, callers = LATENCY_BUCKETS_NS, 0
+        waits, totals = self.queue.counts, self.total.counts
+        waited_ns = been_ns = 0
+        for began_ns, count in moments:
+            callers += count
+            waits[bisect_left(bounds, gathered_ns - began_ns)] += count
+            totals[bisect_left(bounds, done_ns - began_ns)] += count
+            waited_ns += (gathered_ns - began_ns) * count
+            been_ns += (done_ns - began_ns) * count
+        self.queue.total += waited_ns
+        self.total.total += been_ns
+        return callers

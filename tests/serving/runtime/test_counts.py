@@ -43,7 +43,7 @@ def test_one_call_is_counted_as_a_batch_of_one_would_be(at: list[int], rows: int
     one.take_one(rows, *at)
     began_ns, gathered_ns, ready_ns, scored_ns, done_ns = at
     several.take(rows, 1, gathered_ns, ready_ns, scored_ns, done_ns)
-    several.take_calls(began_ns, 1, gathered_ns, done_ns)
+    assert several.take_calls([(began_ns, 1)], gathered_ns, done_ns) == 1
     for name in EngineCounts.__slots__:
         found, expected = getattr(one, name), getattr(several, name)
         if isinstance(found, Histogram):
