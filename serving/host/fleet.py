@@ -178,6 +178,8 @@ class _Place:
                 return
             failures = 0 if life.has_begun else failures + 1
             await self._pause(failures)
+            if self._fleet.closing.is_set():
+                return
             if life is self._life:
                 self._life = _Life(self._fleet, self._setup)
                 self._life.start()
