@@ -27,7 +27,7 @@ from serving.errors import ScratchRefused
 from serving.feed.row_keys import read_row_keys
 from serving.host.hosting import Hosting
 from serving.host.scratch import check_loopback, serve_scratch
-from serving.host.scratch_model import scratch_feature_set
+from serving.host.scratch_model import load_scratch, scratch_feature_set
 from signalbox.cli.main import signalbox
 
 COLUMNS = 3
@@ -92,6 +92,7 @@ async def test_a_scratch_model_is_served_like_a_release_but_carries_no_capital(f
         assert described.features == ("f0", "f1", "f2")
 
         (digest,) = inline.releases
+        assert (await asyncio.to_thread(load_scratch, home, digest)).max_weight == 0.0, "whatever weight it is given"
         key = (await asyncio.to_thread(read_row_keys, home))[1]
         now_ns = time.time_ns()
         row = FeatureRow(
