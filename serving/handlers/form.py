@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from serving.errors import DeadlinePassed, ModelFailed, RequestRefused, ServingError, WrongShape
 from serving.handlers.routes import Route
-from serving.handlers.wire import Answer, Bytes, RowStatus, check_values
+from serving.handlers.wire import OK, REFUSED, Answer, Bytes, RowStatus, check_values
 from serving.recorder import Recorder
 from serving.runtime.backend import Model
 from serving.runtime.engine import Engine
@@ -258,7 +258,7 @@ def record_shadow(host: Host, model: Model, start: int, rows: Float32s, scores: 
 def score_status(scores: Float32s, model: Model) -> Bytes:
     """uint8 [n] of RowStatus: OK, or REFUSED for what is not a finite number within the release's limit."""
     leaves = np.abs(scores) <= model.score_limit  # NaN compares false
-    return np.where(leaves, RowStatus.OK, RowStatus.REFUSED).astype(np.uint8)
+    return np.where(leaves, OK, REFUSED)
 
 
 def halted_since(host: Host, route: Route) -> Route | None:
@@ -270,7 +270,7 @@ def halted_since(host: Host, route: Route) -> Route | None:
 def refused_answer(route: Route, rows: int, release: str | None) -> Answer:
     """The answer of a halted signal to inline rows."""
     nothing = np.full(rows, np.nan, np.float32)
-    return Answer(route.generation, route.posture, release, nothing, np.full(rows, RowStatus.REFUSED, np.uint8), 0.0)
+    return Answer(route.generation, route.posture, release, nothing, np.full(rows, REFUSED), 0.0)
 
 
 def too_late() -> DeadlinePassed:

@@ -19,8 +19,9 @@ from serving.feature_table import NO_ROW, FeatureTable, FeatureTables, Rows
 from serving.handlers.form import Host, halted_since, score_status, too_late
 from serving.handlers.routes import Route, Split
 from serving.handlers.step import Step
-from serving.handlers.wire import Answer, Bytes, Question, RowStatus, write_answer
+from serving.handlers.wire import OK, REFUSED, STALE, UNKNOWN_INSTRUMENT, Answer, Bytes, Question, write_answer
 from serving.runtime.backend import Model
+from serving.runtime.batch import all_finite
 from serving.runtime.lane import Caller, Lane
 from serving.statistics import Tally, tally
 
@@ -60,15 +61,24 @@ class Lookups(Generic[L]):
 
 
 class Share:
-    """The rows of a lookup that one release scores. at: int64 [m], their places. slots: int64 [m], −1 for no slot."""
+    """The rows of a lookup that one release scores.
 
-    def __init__(self, host: Host, table: FeatureTable, route: Route, model: Model, at: Int64s, slots: Int64s) -> None:
+    places: int64 [m], theirs in the answer. slots: int64 [m], the table's, −1 for no instrument of the universe.
+    whole: they are all of it. at: what indexes them in the answer's arrays. unknown: some have no slot.
+    """
+
+    def __init__(
+        self, host: Host, table: FeatureTable, route: Route, model: Model, places: Int64s, slots: Int64s, *, whole: bool
+    ) -> None:
         self.table = table
         self.model = model
         self.lane: Lane = host.engine.lane(model)
         self.shadows = route.shadows_of(model)
-        self.at = at
+        self.places = places
         self.slots = slots
+        self.whole = whole
+        self.at: Int64s | slice = slice(None) if whole else places
+        self.unknown = bool((slots < 0).any())
 
 
 class Lookup:
@@ -99,11 +109,12 @@ class Lookup:
             self.host.refuse(call, error)
 
     def _share(self, tables: FeatureTables, place: int) -> Share:
-        model, index = self.split.models[place], self.split.index
+        route, model, index = self.route, self.split.models[place], self.split.index
         at = np.arange(len(self.names)) if index is None else np.flatnonzero(index == place)
-        places = self.route.places[model.feature_set_id]
-        slots = np.fromiter((places.get(self.names[each], -1) for each in at), np.int64, len(at))
-        return Share(self.host, tables.table(model.feature_set_id, model.columns), self.route, model, at, slots)
+        known = route.places[model.feature_set_id]
+        slots = np.fromiter((known.get(self.names[each], -1) for each in at), np.int64, len(at))
+        table = tables.table(model.feature_set_id, model.columns)
+        return Share(self.host, table, route, model, at, slots, whole=index is None)
 
 
 class Look(NamedTuple):
@@ -217,8 +228,10 @@ class View:
         self._status[at] = status
         self._knowledge_times_ns[at] = rows.knowledge_times_ns
         self._sequences[at] = rows.sequences
-        missing = np.flatnonzero((status == RowStatus.OK) & ~known)
-        new = New(share, share.slots[missing], rows.at(missing), at[missing]) if len(missing) else None
+        missing = np.flatnonzero((status == OK) & ~known)
+        new = None
+        if len(missing):
+            new = New(share, share.slots[missing], rows.at(missing), missing if share.whole else share.places[missing])
         return Look(share, share.table.version, rows.sequences, new)
 
     def _row_status(self, rows: Rows, share: Share, now_ns: int) -> Bytes:
@@ -226,13 +239,17 @@ class View:
         expiry_ns = rows.expiry_ns(self._lookup.max_age_ns)
         there = rows.sequences != NO_ROW
         fresh = there & (expiry_ns >= now_ns)
-        self.until_ns = min(self.until_ns, int(expiry_ns[fresh].min(initial=_NEVER)))
-        self.since_ns = max(self.since_ns, int(expiry_ns[there & ~fresh].max(initial=_ALWAYS)) + 1)
-        status = np.where(fresh, RowStatus.OK, RowStatus.STALE).astype(np.uint8)
-        holes = np.isnan(rows.values)
-        if holes.any():
-            status[fresh & (holes & ~share.model.takes_nan).any(axis=1)] = RowStatus.REFUSED
-        status[share.slots < 0] = RowStatus.UNKNOWN_INSTRUMENT
+        if fresh.all():
+            self.until_ns = min(self.until_ns, int(expiry_ns.min(initial=_NEVER)))
+        else:
+            self.until_ns = min(self.until_ns, int(expiry_ns[fresh].min(initial=_NEVER)))
+            self.since_ns = max(self.since_ns, int(expiry_ns[there & ~fresh].max(initial=_ALWAYS)) + 1)
+        status = np.where(fresh, OK, STALE)
+        if not all_finite(rows.values):
+            holes = np.isnan(rows.values) & ~share.model.takes_nan
+            status[fresh & holes.any(axis=1)] = REFUSED
+        if share.unknown:
+            status[share.slots < 0] = UNKNOWN_INSTRUMENT
         return status
 
     def _step(self, new: New) -> Step:
@@ -242,12 +259,12 @@ class View:
         """The reply, now that every row has its score; that of a halted signal where it was halted meanwhile."""
         lookup, split = self._lookup, self._lookup.split
         for share in lookup.shares:
-            leaves = score_status(self._scores[share.at], share.model) == RowStatus.OK
-            refused = share.at[~leaves & (self._status[share.at] == RowStatus.OK)]
-            self._status[refused] = RowStatus.REFUSED
+            status = self._status[share.at]
+            of_scores = score_status(self._scores[share.at], share.model)
+            self._status[share.at] = np.where(status == OK, of_scores, status)
         halted = halted_since(self._host, lookup.route)
         if halted is not None:
-            self._status[:] = RowStatus.REFUSED
+            self._status[:] = REFUSED
         route = halted or lookup.route
         self._tally = tally(self._status)
         self._looks = [look._replace(new=None) for look in self._looks]
