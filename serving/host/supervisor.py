@@ -317,12 +317,12 @@ async def supervise(place: Place, hosting: Hosting) -> AsyncIterator[Supervisor]
         fleet = await owned.enter_async_context(open_fleet(setups, listeners, supervisor.knowledge))
         supervisor.attach(fleet)
         await plane.open_for_calls()
+        for work in (supervisor.announce(proofs), supervisor.poll()):
+            owned.callback(asyncio.create_task(work).cancel)
         await assignment.settled()
         await supervisor.assign()
         if hosting.metrics is not None:
             supervisor.metrics = await owned.enter_async_context(metrics_page(hosting.metrics, supervisor.metrics_text))
-        for work in (supervisor.poll(), supervisor.announce(proofs)):
-            owned.callback(asyncio.create_task(work).cancel)
         yield supervisor
 
 
