@@ -100,6 +100,9 @@ async def test_health_reflection_and_metrics(desk: Any, running: Any) -> None:
         page = (await reader.read()).decode()
         writer.close()
         assert 'signalbox_requests_total{worker="0"} 1.0' in page
+        assert 'signalbox_collection_pause_seconds_count{worker="0"} 0.0' not in page, "it collected when it had loaded"
+        assert 'signalbox_connections{worker="0"} 0.0' not in page
+        assert 'signalbox_worker_up{worker="0"} 1.0' in page
 
 
 async def test_swaps_under_load_fail_no_call_and_mix_no_two_releases(desk: Any, running: Any) -> None:
