@@ -17,9 +17,9 @@ repeat the prefix, so a handler parses it once:
 `self._plans = scorer.plans()`, once; the scorer drops what a book holds at every swap and when it drains. `write` gives
 the reply to any answer of that request, or raises the ServingError that it is to be refused with (a halted signal, a
 score that may not leave); it must compare equal for requests whose replies are equal, and must put the scores' bytes
-into the reply in one piece. It is called twice when the form is made, to find what is constant in its replies, and
-then only for answers that are not OK throughout. The engine has the features' values checked, the deadline and a cancel
-honoured, the rows recorded and scored by shadow releases.
+into the reply in one piece. It writes the first reply of a form, then two more, to find what is constant in them, and
+then only answers that are not OK throughout. The engine has the features' values checked, the deadline and a cancel
+honoured, the rows recorded and scored by shadow releases. Whoever takes a request in counts it (`scorer.counts`).
 
 Recognition is exact. A plan is learned from a body whose part before the features' field is a whole message by itself
 (protobuf is asked); hence every body of that length which begins with the same bytes, up to and including the tag and

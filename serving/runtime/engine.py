@@ -84,8 +84,8 @@ class Engine:
 
     @property
     def busy(self) -> bool:
-        """Whether calls wait for this loop to run them."""
-        return bool(self._entered)
+        """Whether calls wait, or are being run in a thread."""
+        return bool(self._entered or self._threaded)
 
     @property
     def in_flight(self) -> int:

@@ -510,12 +510,12 @@ async def test_a_run_that_would_stall_the_loop_leaves_it_and_later_calls_queue_b
     assert await asyncio.to_thread(backend.began.wait, WAIT)
     later = [work.take(Asker(), (number, 0)) for number in (3, 4)]
     await turn()
-    assert (executor.runs, engine.in_flight) == (1, 3)
+    assert (executor.runs, engine.in_flight, engine.busy) == (1, 3, True)
     backend.go.set()
     await later[1].end()
     assert [call.got for call in (first, *later)] == [[[2]], [[3]], [[4]]]
     assert backend.batches == [1, 1, 1, 2]
-    assert (engine.counts.threaded, executor.runs) == (2, 2)
+    assert (engine.counts.threaded, executor.runs, engine.busy) == (2, 2, False)
     executor.shutdown()
 
 
