@@ -67,6 +67,8 @@ class Share:
     whole: they are all of it. at: what indexes them in the answer's arrays. unknown: some have no slot.
     """
 
+    __slots__ = ("at", "lane", "model", "places", "shadows", "slots", "table", "unknown", "whole")
+
     def __init__(
         self, host: Host, table: FeatureTable, route: Route, model: Model, places: Int64s, slots: Int64s, *, whole: bool
     ) -> None:
@@ -86,6 +88,8 @@ class Lookup:
 
     names: the instruments, in the order of the reply. max_age_ns: None for any age.
     """
+
+    __slots__ = ("clock", "host", "max_age_ns", "named", "names", "route", "shares", "split", "view")
 
     def __init__(self, host: Host, tables: FeatureTables, route: Route, question: Question) -> None:
         self.host = host
@@ -144,6 +148,23 @@ class View:
 
     since_ns, until_ns: the instants, UTC nanoseconds, between which it holds while its rows are in the table.
     """
+
+    __slots__ = (
+        "_host",
+        "_knowledge_times_ns",
+        "_late",
+        "_looks",
+        "_lookup",
+        "_reply",
+        "_scores",
+        "_sequences",
+        "_status",
+        "_steps",
+        "_tally",
+        "_waiting",
+        "since_ns",
+        "until_ns",
+    )
 
     def __init__(self, lookup: Lookup) -> None:
         n = len(lookup.names)

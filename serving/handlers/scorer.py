@@ -44,7 +44,7 @@ from serving.transport.call import AwaitedCall, Call
 
 RECHECK_SECONDS = 1.0  # how long a subscriber may believe in a row that has run out
 MOST_FORMS = 4096
-MOST_LOOKUPS = 4096
+MOST_LOOKUPS = 16_384  # of one instrument each: about 35 MiB
 _FEATURES = scorer_pb2.ScoreRequest.FEATURES_FIELD_NUMBER
 
 Ready = Form | Fixed
