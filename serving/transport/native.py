@@ -24,10 +24,11 @@ from typing import cast
 
 from serving.errors import DeadlinePassed, ServingError
 from serving.runtime.engine import NO_DEADLINE_NS
+from serving.transport.door import Door
 from serving.transport.grpc.server import Calls, StreamingCall, Unfinished
 from serving.transport.http2.errors import ConnectionFault, ErrorCode
 from serving.transport.http2.limits import Budget, Limits
-from serving.transport.listen import BACKLOG, Tls, address_of, bind
+from serving.transport.listen import Tls, address_of, bind
 from serving.transport.methods import Methods, Streaming
 from serving.transport.statistics import TransportStatistics
 
@@ -380,7 +381,7 @@ class NativeTransport:
         self._peers: set[Peer] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = loop
-        self._server: asyncio.Server | None = None
+        self._door: Door | None = None
         self.settled = asyncio.Event()  # while draining: a connection has moved
         self.draining = False
 
@@ -427,8 +428,8 @@ class NativeTransport:
         stop: called between the two, when every peer knows: streaming methods are to end.
         """
         self.draining = True
-        if self._server is not None:
-            self._server.close()
+        if self._door is not None:
+            self._door.close()
         until = self._loop.time() + grace_seconds
         for peer in list(self._peers):
             peer.connection.announce_end()
@@ -450,14 +451,11 @@ class NativeTransport:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.settled.wait(), left)
 
-    async def serve(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
+    def serve(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
         """Listens on a bound socket."""
-        handshake = None if context is None else self.limits.handshake_seconds
         self.address = address_of(listener)
-        make = self._loop.create_unix_server if listener.family == socket.AF_UNIX else self._loop.create_server
-        self._server = await make(
-            lambda: Peer(self), sock=listener, backlog=BACKLOG, ssl=context, ssl_handshake_timeout=handshake
-        )
+        self._door = Door(listener, lambda: Peer(self), context=context, limits=self.limits)
+        self._door.open()
 
     async def watch(self) -> None:
         """Looks at every connection a few times in the shortest limit of time. Runs until it is cancelled."""
@@ -478,8 +476,8 @@ class NativeTransport:
 
     async def close(self) -> None:
         """Ends what is left."""
-        if self._server is not None:
-            self._server.close()
+        if self._door is not None:
+            await self._door.give_up()
         for peer in list(self._peers):
             await peer.end_streams()
             peer.close()
@@ -503,7 +501,7 @@ async def native_transport(
     transport = NativeTransport(methods, limits or Limits())
     context = None if tls is None else await asyncio.to_thread(tls.context)  # before anything listens
     listener = await asyncio.to_thread(bind, listen) if isinstance(listen, str) else listen
-    await transport.serve(listener, context)
+    transport.serve(listener, context)
     watching = asyncio.create_task(transport.watch())
     try:
         yield transport

@@ -27,6 +27,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     connections: int = 1024
+    handshakes: int = 256  # of TLS under way
     concurrent_streams: int = 1024
     header_list_bytes: int = 16_384  # names, values and 32 bytes each
     header_block_bytes: int = 65_536  # as it comes over the wire
@@ -61,6 +62,7 @@ _ANY = 2**31 - 1
 _FRAME = 16_384  # the largest that a peer may always send (RFC 9113, section 4.2)
 _RANGES: dict[str, tuple[float, float]] = {
     "connections": (1, _ANY),
+    "handshakes": (1, _ANY),
     "concurrent_streams": (1, _ANY),
     "header_list_bytes": (1024, _ANY),
     "header_block_bytes": (_FRAME, _ANY),

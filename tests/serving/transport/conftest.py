@@ -177,11 +177,15 @@ class SocketPeer:
             await peer.send(first)
             yield peer
         finally:
-            peer._writer.transport.abort()
+            peer.abort()
 
     @property
     def ssl(self) -> Any:
         return self._writer.get_extra_info("ssl_object")
+
+    def abort(self) -> None:
+        """Closes the connection without a word."""
+        self._writer.transport.abort()
 
     async def send(self, wire: bytes) -> None:
         """Sends `wire` and waits until the socket has taken most of it; a connection that is closed takes anything."""

@@ -201,6 +201,19 @@ async def test_handshakes_that_are_never_done_are_closed(serve: Serve, tls: Any,
         assert transport.statistics().connections == 1
 
 
+async def test_of_too_many_handshakes_the_oldest_goes(serve: Serve, tls: Any, context: Any) -> None:
+    async with serve(tls=tls(), handshakes=10) as transport, AsyncExitStack() as stack:
+        storm = (stack.enter_async_context(SocketPeer.to(transport.address, first=b"")) for _ in range(100))
+        slow = await asyncio.gather(*storm)
+        async with SocketPeer.to(transport.address, ssl=context()) as honest:
+            assert (await honest.call("/t/Echo", b"x")).messages == [b"x"]
+        reading = {asyncio.create_task(peer.read_all()) for peer in slow}
+        while len(reading) > 10:
+            _, reading = await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED)
+        for task in reading:
+            task.cancel()
+
+
 async def test_a_handshake_that_is_done_and_nothing_more(serve: Serve, tls: Any, context: Any) -> None:
     async with serve(tls=tls(), handshake_seconds=0.2) as transport:
         async with SocketPeer.to(transport.address, ssl=context(), first=b"") as silent:
