@@ -14,14 +14,18 @@ from typing import Any
 
 import pytest
 
+from promotion.release.open import open_release
 from protos.client import AsyncClient, AsyncControlClient
+from serving.host.follower import LedgerFollower
 from serving.host.hosting import Hosting
-from serving.host.supervisor import Supervisor, serve
+from serving.host.proofs import Principals
+from serving.host.supervisor import Place, Supervisor, supervise
 from serving.host.worker_link import WorkerLink
 
 ASKING = """
 import asyncio, json, sys
 import numpy as np
+from promotion.release.open import open_release
 from protos.client import AsyncClient, CallError
 
 async def main():
@@ -41,7 +45,7 @@ async def main():
                 failed.append(f"{type(error).__name__}: {error}")
 
     async with AsyncClient(*sys.argv[1:]) as scorer:
-        askers = [asyncio.create_task(ask(scorer)) for _ in range(3)]
+        askers = [asyncio.create_task(ask(scorer)) for _ in range(2)]
         await asyncio.to_thread(sys.stdin.readline)
         asking = False
         await asyncio.gather(*askers)
@@ -81,7 +85,7 @@ async def _under_load(*addresses: str) -> AsyncIterator[Load]:
 
 @pytest.fixture
 def under_load() -> Loading:
-    """A block during which a client asks `large_caps` at these addresses, three calls at a time, rows of ones."""
+    """A block during which a client asks `large_caps` at these addresses, two calls at a time, rows of ones."""
     return _under_load
 
 
@@ -116,8 +120,14 @@ Runs = Callable[..., AbstractAsyncContextManager[Running]]
 @asynccontextmanager
 async def _running(desk: Any, **options: Any) -> AsyncIterator[Running]:
     hosting = Hosting(**({"listen": "127.0.0.1:0"} | options))
+    universes = {name: each.universe for name, each in desk.config.signals.items()}
+
+    def prove(digest: str, principals: Principals) -> object:
+        return open_release(desk.home, digest, environment="replay", principals=principals)
+
     async with (
-        serve(desk.home, desk.config, hosting) as supervisor,
+        LedgerFollower(desk.home, "replay") as ledger,
+        supervise(Place(desk.home, "replay", universes, ledger, prove), hosting) as supervisor,
         AsyncClient(*supervisor.addresses) as scorer,
         AsyncControlClient(supervisor.control) as control,
     ):
@@ -126,7 +136,10 @@ async def _running(desk: Any, **options: Any) -> AsyncIterator[Running]:
 
 @pytest.fixture
 def running() -> Runs:
-    """A scorer of a desk, with the fields of Hosting as options."""
+    """A scorer of a desk, with the fields of Hosting as options.
+
+    What `serve` opens, but for the process that a release is proven in: that costs as much as all else together.
+    """
     return _running
 
 
