@@ -7,7 +7,8 @@ ledger and `Control.Sync`. **Every** reply is kept and held to both models: its 
 one release that it names, and a generation must never be answered by two releases. Rounds on a server of their own.
 
 a: the slowest request of all rounds, from its sending to its reply, against the time that the model's session takes to
-load on this machine (median of 20) and 5 ms. b: calls that failed. c: replies that were wrong or mixed releases.
+load on this machine (median of 20) and 5 ms; beside it the slowest without swaps, just before. b: calls that failed. c:
+replies that were wrong or mixed releases.
 """
 
 from __future__ import annotations
@@ -60,8 +61,9 @@ class Faults:
 
 @dataclass(frozen=True)
 class Round:
-    """One run under swaps."""
+    """One run under swaps. calm: half as long, just before, without any: what the machine itself does to a request."""
 
+    calm: Outcome
     outcome: Outcome
     swaps: tuple[Swap, ...]
     faults: Faults
@@ -97,10 +99,11 @@ def take(small: SmallHome, models: Sequence[BenchModel], seconds: float, every_s
             server=server.process.pid,
             keep_every=1,
         )
+        calm, _ = _ask(server, msgspec.structs.replace(plan, seconds=seconds / 2, keep_every=64), messages)
         outcome, replies, swaps = ask_while_swapping(server, small, plan, messages, every_seconds)
     if len(swaps) < 2:
         raise ReadingRefused(f"expected at least 2 swaps in {seconds:g} s, found {len(swaps)}")
-    return Round(outcome, swaps, check(replies, features, dict(zip(small.releases, models, strict=True))))
+    return Round(calm, outcome, swaps, check(replies, features, dict(zip(small.releases, models, strict=True))))
 
 
 def score_messages(features: Float32s) -> list[bytes]:
@@ -142,6 +145,13 @@ def load_ms(model: BenchModel) -> float:
     return median(times) * 1e3
 
 
+def _ask(server: Server, plan: Plan, messages: Sequence[bytes]) -> tuple[Outcome, Texts]:
+    try:
+        return ask_in_process(CLIENT, plan, messages)
+    except ClientFailed as error:
+        raise server.failed(str(error)) from error
+
+
 def ask_while_swapping(
     server: Server, small: SmallHome, plan: Plan, messages: Sequence[bytes], every_seconds: float
 ) -> tuple[Outcome, Texts, tuple[Swap, ...]]:
@@ -152,9 +162,9 @@ def ask_while_swapping(
         pinned(CLIENT_CORE, *command), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     try:
-        outcome, replies = ask_in_process(CLIENT, plan, messages)
+        outcome, replies = _ask(server, plan, messages)
         said, complaints = operator.communicate(timeout=_PATIENCE_SECONDS)
-    except (ClientFailed, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired as error:
         raise server.failed(str(error)) from error
     finally:
         operator.kill()
@@ -197,11 +207,12 @@ def _rows(taken: Sequence[Round], load: float) -> list[Row]:
 def _slowest(taken: Sequence[Round], load: float) -> str:
     times = Histogram.merged(each.outcome.times.histogram() for each in taken)
     slowest = [each.outcome.times.max / 1e6 for each in taken]
+    calm = max(each.calm.times.max for each in taken) / 1e6
     others = max(each.outcome.others for each in taken)
     return (
         f"slowest request ({min(slowest):.2f} to {max(slowest):.2f} ms a round; p99 {times.percentile(99) / 1e6:.2f}, "
-        f"p99.9 {times.percentile(99.9) / 1e6:.2f} ms); a session loads in {load:.2f} ms; others, the operator among "
-        f"them, used up to {others:.0%} of the two cores"
+        f"p99.9 {times.percentile(99.9) / 1e6:.2f} ms); without swaps {calm:.2f} ms; a session loads in {load:.2f} ms; "
+        f"others, the operator among them, used up to {others:.0%} of the two cores"
     )
 
 
