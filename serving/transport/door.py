@@ -7,6 +7,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 
 from serving.transport.http2.limits import Limits
 from serving.transport.listen import BACKLOG
@@ -89,11 +90,16 @@ class Door:
     def _let_in(self, connection: socket.socket) -> None:
         opening = self._loop.create_task(self._open(connection))
         self._openings[opening] = None
-        opening.add_done_callback(lambda done: self._openings.pop(done, None))
+        opening.add_done_callback(partial(self._opened, connection))
         if self._context is not None and len(self._openings) > self._limits.handshakes:
             oldest = next(iter(self._openings))
             del self._openings[oldest]
             oldest.cancel()
+
+    def _opened(self, connection: socket.socket, opening: asyncio.Task[None]) -> None:
+        self._openings.pop(opening, None)
+        if opening.cancelled():
+            connection.close()
 
     async def _open(self, connection: socket.socket) -> None:
         context = self._context
