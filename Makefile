@@ -56,7 +56,7 @@ serve: set-up ## what the demo's home says is live
 	@.venv/bin/signalbox serve --home $(HOME_DIR) --listen 127.0.0.1:8500
 
 protos: set-up ## generated code from protos/
-	@$(PYTHON) -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. protos/signalbox/v1/*.proto
+	@.ci/generate-protos .
 
 lock: set-up ## requirements.lock from pyproject.toml: versions and hashes, no registry address
 	@.venv/bin/uv pip compile --quiet --upgrade pyproject.toml --extra serve --extra train --extra monitor --extra redis \
