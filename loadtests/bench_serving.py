@@ -38,6 +38,8 @@ PARTS = (
     Part("loadtests.by_instrument", ("02.9",)),
     Part("loadtests.swaps", ("02.11",)),
     Part("loadtests.idle_memory", ("02.12",)),
+    Part("loadtests.bench_rows", ("02.13",)),
+    Part("loadtests.bench_hostile", ("02.16",)),
 )
 HOW = """
 Command: `make bench-serving`. Server on core 0, client on core 1 of this machine, over loopback; LightGBM 100 trees of
