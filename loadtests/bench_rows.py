@@ -4,14 +4,15 @@ Question: how long after a publisher begins to send a row does the worker answer
 release of the 100-tree model, `signalbox serve` with one worker on core 0, native transport; publisher, subscriber and
 redis-server (Unix socket, nothing written to disk) on core 1. The subscriber holds a `Subscribe` of one instrument; a
 row of it with the next sequence is sent every 5 ms, or when the last send has returned, whether or not the last row has
-been seen. Each row is encoded and signed before its clock starts; the clock starts before the send and stops when the
-client has read a reply with the row's sequence: the new row's score, the reply's way and the client's own work are all
-in it. By Push also until the control plane has acknowledged, which it does once every worker can read the row. A row
-that no reply showed, because a newer one came first, counts until that one's reply. Both ways in each round, which is
-taken once more, and the quieter kept, when somebody else used more than 5 % of the two cores; p99 of each round, median
-over the rounds.
+been seen. Each row is encoded and signed before its clock starts, which is before the send. It stops three times:
+when the worker has scored the row for the subscriber (by the worker's own ring: then it was readable), when the client
+has read the reply with the row's sequence, and by Push when the control plane has acknowledged, which it does once
+every worker can read the row. The last two have the way back and the client's own work in them. A row that was never
+scored, because a newer one came first, counts until that one. Both ways in each round, which is taken once more, and
+the quieter kept, when somebody else used more than 5 % of the two cores; p99 of each round, median over the rounds.
 
-Limits: one machine, so Redis' way is a socket and no network; one worker; grpcio's asyncio client sends and reads.
+Limits: one machine, so Redis' way is a socket and no network, and all clocks are one (the system's); one worker;
+grpcio's asyncio client sends and reads.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from loadtests.rounds import QUIET
 from loadtests.scorers import Options, home
 from loadtests.servers import CLIENT_CORE, SERVER_CORE, Server, running
 from loadtests.small_home import SIGNAL, SmallHome
+from promotion.record import RingReader
 from protos.client import AsyncClient, AsyncControlClient
 from protos.score import OK
 
@@ -61,11 +63,13 @@ _PATIENCE_SECONDS = 30.0
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """One round of one way, int64 [row] each, nanoseconds from before a row's send: until it returned, until a reply
-    showed the row. others: the share of the two cores that somebody else used meanwhile.
+    """One round of one way, int64 [row] each, nanoseconds from before a row's send: until the send returned, until the
+    worker had scored the row, until a reply showed it. others: the share of the two cores that somebody else used
+    meanwhile.
     """
 
     acknowledged: Int64s
+    scored: Int64s
     seen: Int64s
     others: float
 
@@ -78,12 +82,14 @@ def rows(rounds: int = ROUNDS, count: int = ROWS) -> list[Row]:
             say(f"round {number + 1} of {rounds}: rows by Push and through Redis")
             pushed.append(bench.quietest(partial(_by_push, bench.small)))
             through_redis.append(bench.quietest(partial(_by_redis, bench.redis.url)))
+    scored, seen = "until the worker has scored it", "until a Subscribe reply shows it"
     return [
-        _row("02.13a", "by Push until every worker acknowledged", pushed, [r.acknowledged for r in pushed], PUSH_MS),
-        _row("02.13b", "by Push until a Subscribe reply shows it", pushed, [r.seen for r in pushed], PUSH_MS),
-        _row("02.13c", "by Redis until a Subscribe reply shows it", through_redis, [r.seen for r in through_redis],
-             REDIS_MS),
-    ]  # fmt: skip
+        _row("02.13a", f"by Push {scored}", pushed, [r.scored for r in pushed], PUSH_MS),
+        _row("02.13b", "by Push until every worker acknowledged", pushed, [r.acknowledged for r in pushed], PUSH_MS),
+        _row("02.13c", f"by Push {seen}", pushed, [r.seen for r in pushed], PUSH_MS),
+        _row("02.13d", f"through Redis {scored}", through_redis, [r.scored for r in through_redis], REDIS_MS),
+        _row("02.13e", f"through Redis {seen}", through_redis, [r.seen for r in through_redis], REDIS_MS),
+    ]
 
 
 class _Bench:
@@ -103,37 +109,47 @@ class _Bench:
 
     def _take(self, way: Way) -> Round:
         clock, busy, ours = time.monotonic(), self._busy(), self._ours()
-        sent, acknowledged, seen = asyncio.run(self._measure(way))
+        known, sent, acknowledged, seen = asyncio.run(self._measure(way))
         seconds, ours = time.monotonic() - clock, self._ours() - ours
         others = max(self._busy() - busy - ours, 0.0) / (2 * seconds)
-        return Round((acknowledged - sent)[WARM_ROWS:], (seen - sent)[WARM_ROWS:], others)
+        acknowledged, scored, seen = ((end - sent)[WARM_ROWS:] for end in (acknowledged, self._scored(known), seen))
+        return Round(acknowledged, scored, seen, others)
 
-    async def _measure(self, way: Way) -> tuple[Int64s, Int64s, Int64s]:
-        """When each row's send began, when it returned, and when a reply showed the row."""
+    def _scored(self, known: Int64s) -> Int64s:
+        """When the worker had scored each row, or the next that it scored, UTC nanoseconds. known: their identity."""
+        (path,) = self.small.home.ring(0, "0" * 64).parent.glob("0-*.ring")
+        with RingReader(path) as ring:
+            records = ring.read().records
+        scored: Int64s = records["scored_at_ns"][np.searchsorted(records["knowledge_time_ns"], known)]
+        return scored
+
+    async def _measure(self, way: Way) -> tuple[Int64s, Int64s, Int64s, Int64s]:
+        """When each row was known, when its send began, when it returned, and when a reply showed the row."""
         first, seen = self._sequence + 1, np.zeros(len(self._values), np.int64)
         self._sequence += len(seen)
         async with way() as send, AsyncClient(self._server.address) as scorer:
             watching = asyncio.create_task(_watch(scorer, self.small.universe[0], first, seen))
             try:
-                sent, acknowledged = await self._send(send, first)
+                known, sent, acknowledged = await self._send(send, first)
                 await asyncio.wait_for(watching, _PATIENCE_SECONDS)
             except TimeoutError as error:
                 raise self._server.failed(f"expected sequence {self._sequence} in a reply, found none") from error
             finally:
                 watching.cancel()
-        return sent, acknowledged, seen
+        return known, sent, acknowledged, seen
 
-    async def _send(self, send: Send, first: int) -> tuple[Int64s, Int64s]:
+    async def _send(self, send: Send, first: int) -> tuple[Int64s, Int64s, Int64s]:
         total = len(self._values)
-        sent, acknowledged = np.zeros(total, np.int64), np.zeros(total, np.int64)
-        start = time.perf_counter_ns() + EVERY_NS
+        known, sent, acknowledged = (np.zeros(total, np.int64) for _ in range(3))
+        start = time.time_ns() + EVERY_NS
         for at in range(total):
-            batch = self.small.rows(self._values[at : at + 1], sequence=first + at, known_ns=time.time_ns())
-            await asyncio.sleep((start + at * EVERY_NS - time.perf_counter_ns()) / 1e9)
-            sent[at] = time.perf_counter_ns()
+            known[at] = time.time_ns()
+            batch = self.small.rows(self._values[at : at + 1], sequence=first + at, known_ns=int(known[at]))
+            await asyncio.sleep((start + at * EVERY_NS - time.time_ns()) / 1e9)
+            sent[at] = time.time_ns()
             await send(batch)
-            acknowledged[at] = time.perf_counter_ns()
-        return sent, acknowledged
+            acknowledged[at] = time.time_ns()
+        return known, sent, acknowledged
 
     def _busy(self) -> float:
         return busy_seconds(SERVER_CORE, CLIENT_CORE)
@@ -161,7 +177,7 @@ async def _watch(scorer: AsyncClient, instrument: str, first: int, seen: Int64s)
     """Notes when a reply first shows each sequence from `first` on, or one above it; ends with the last."""
     shown = 0
     async for score in scorer.subscribe(SIGNAL, [instrument]):
-        now = time.perf_counter_ns()
+        now = time.time_ns()
         upto = int(score.row_sequences[0]) - first + 1
         if upto > shown and score.status[0] == OK:
             seen[shown:upto] = now
