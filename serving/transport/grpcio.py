@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext, suppress
@@ -28,11 +29,15 @@ from serving.transport.statistics import TransportStatistics
 
 MAX_CONCURRENT_CALLS = 4096  # over all connections
 _LAST_CALLS_SECONDS = 0.25  # how long a call that grpcio has taken may still be on its way to a handler
+_LOOK_SECONDS = 0.1  # between two looks at whether grpcio's server still runs
 _TURNS = 16  # of the loop; a call behind others comes about four after the one before
 _NS = 1_000_000_000
 _UNIX = "unix:"
 
+LOG = logging.getLogger("signalbox.transport")
+
 Answers = Callable[[bytes, Any], Awaitable[bytes]]
+Opens = Callable[[str], Awaitable[tuple[grpc.aio.Server, str]]]  # at an address → and which that is
 Streams = Callable[[bytes, Any], Awaitable[None]]
 
 
@@ -42,11 +47,40 @@ class GrpcioTransport:
     address: HOST:PORT or unix:PATH. outbox: the context that an engine's turn runs in; grpcio needs none.
     """
 
-    def __init__(self, server: grpc.aio.Server, arrivals: Arrivals, address: str) -> None:
+    def __init__(self, open_server: Opens, arrivals: Arrivals, address: str) -> None:
         self.address = address
         self.outbox: AbstractContextManager[object] = nullcontext()
-        self._server = server
+        self._open_server = open_server
+        self._server: grpc.aio.Server = None
         self._arrivals = arrivals
+        self._is_leaving = False
+
+    async def start(self) -> None:
+        """Begins to serve. ListenRefused when it cannot."""
+        self._server, self.address = await self._open_server(self.address)
+
+    async def watch(self) -> None:
+        """Opens another server where grpcio's has ended by itself: a :path that is not UTF-8 is enough for that.
+
+        Its calls were CANCELLED, and its port is free. Runs until it is cancelled, or this drains.
+        """
+        while not self._is_leaving:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if not self._is_leaving and not self._is_running:
+                LOG.error("%s: grpcio's server has ended by itself; another one takes its place", self.address)
+                try:
+                    await self.start()
+                except ListenRefused as error:  # somebody was quicker: the next look tries again
+                    LOG.error("%s", error)
+
+    async def close(self) -> None:
+        """Cuts off what is left."""
+        if self._is_running:
+            await self._server.stop(0)
+
+    @property
+    def _is_running(self) -> bool:
+        return bool(self._server._server.is_running())  # no public word tells of it
 
     async def drain(self, grace_seconds: float, stop: Callable[[], None]) -> None:
         """Takes no more calls, and ends when those taken are answered or the grace is over.
@@ -54,6 +88,10 @@ class GrpcioTransport:
         stop: called once no new call is taken: streaming methods are to end. A call that comes in this moment may be
         held by grpcio and never given to a handler (grpc/grpc#41785): it is CANCELLED soon, not when the grace is over.
         """
+        self._is_leaving = True
+        if not self._is_running:
+            stop()
+            return
         stopping = asyncio.ensure_future(self._server.stop(grace_seconds))
         stop()
         with suppress(TimeoutError):  # what is still unanswered then is cut off by stop()
@@ -174,17 +212,26 @@ async def grpcio_transport(
     joins: the port is kept for this scorer already (SO_REUSEPORT), and shared with those who listen there.
     """
     options = (*_options(limits or Limits()), ("grpc.so_reuseport", int(joins)))
-    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS)
-    if not joins:
-        await asyncio.to_thread(_check_free, listen)
     arrivals = Arrivals()
-    transport = GrpcioTransport(server, arrivals, await _listen(server, listen, tls))
-    server.add_generic_rpc_handlers((_Handlers(arrivals, methods),))
-    try:
+    handlers = _Handlers(arrivals, methods)
+
+    async def open_server(address: str) -> tuple[grpc.aio.Server, str]:
+        if not joins:
+            await asyncio.to_thread(_check_free, address)
+        server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS)
+        server.add_generic_rpc_handlers((handlers,))
+        found = await _listen(server, address, tls)
         await server.start()
+        return server, found
+
+    transport = GrpcioTransport(open_server, arrivals, listen)
+    await transport.start()
+    watching = asyncio.create_task(transport.watch())
+    try:
         yield transport
     finally:
-        await server.stop(0)
+        watching.cancel()
+        await transport.close()
 
 
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types

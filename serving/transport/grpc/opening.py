@@ -81,7 +81,7 @@ def opening_of(head: Head, methods: Methods) -> Opening:
     length = fields.get(b"content-length")
     if length is not None:
         opening.content_length = int(length)
-    path = fields.get(b":path", b"").decode("latin-1")
+    path = fields.get(b":path", b"").decode("utf-8", "backslashreplace")
     method = methods.get(path)
     opening.http = _not_grpc(fields, path, known=method is not None)
     if opening.http is not None:

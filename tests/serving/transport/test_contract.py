@@ -180,6 +180,7 @@ async def test_a_stream_gives_its_messages_and_then_its_error(peers: Any) -> Non
     assert [await stream.read() for _ in range(3)] == [b"0", b"1", b"2"]
     error = await refusal(stream.read())
     assert (error.code(), error.details()) == (grpc.StatusCode.INTERNAL, "no more")
+    await transport.drain(10, lambda: None)  # until the call is over here as well
     assert transport.calls == 0
 
 
