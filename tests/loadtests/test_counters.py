@@ -22,5 +22,5 @@ def test_samples_are_summed_by_label(labels: dict[str, str], count: int) -> None
 
 
 def test_our_own_page_is_read() -> None:
-    page = render({0: WorkerStatistics(rows=(7, 1, 0, 2)), 1: WorkerStatistics(rows=(5, 0, 0, 0))}, {}).decode()
+    page = render({0: WorkerStatistics(rows=(7, 1, 0, 2)), 1: WorkerStatistics(rows=(5, 0, 0, 0))}, {}, {0, 1}).decode()
     assert metric_in(page, "signalbox_rows_total", {"status": "ok"}) == 12

@@ -29,6 +29,7 @@ LOG = logging.getLogger("signalbox.calls")
 _ANSWER_HEAD = frames.frame(frames.HEADERS, frames.END_HEADERS, 0, ANSWER_BLOCK)[:5]
 _END_HEAD = frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 0, OK_BLOCK)[:5]
 _STREAM_BYTES = 512  # what a stream costs beside its head and content, about
+_MOST_IGNORED_BYTES = 65_536  # of a request that is no gRPC
 _FIELD_BYTES = 128  # what a field costs beside its bytes, about
 _RESERVED = frozenset((b"te", b"content-type", b"grpc-timeout", b"grpc-encoding", b"grpc-accept-encoding"))
 
@@ -220,7 +221,7 @@ class Calls:
         if opening.fault:
             self._malformed(stream_id, opening.fault)
         elif opening.http is not None:
-            self._answer_http(stream_id, opening.http)
+            self._ignore(stream_id, incoming, b"", opening.http, ended=ended)
         elif opening.refusal is not None:
             self.refuse(stream_id, opening.refusal)
         elif ended:
@@ -237,8 +238,15 @@ class Calls:
         incoming = self.connection.streams.get(stream_id)
         if not isinstance(incoming, _Incoming):
             return  # it was refused already; the rest of it is not wanted
+        if incoming.opening.http is not None:
+            self._ignore(stream_id, incoming, data, incoming.opening.http, ended=ended)
+            return
         if ended and not incoming.content:
             self._begin(stream_id, incoming, data)
+            return
+        length = incoming.opening.content_length
+        if NO_LENGTH != length < len(incoming.content) + len(data):
+            self._malformed(stream_id, f"content-length: expected {length} bytes of content, found more")
             return
         try:
             incoming.add(data, self._limits.message_bytes)
@@ -383,6 +391,18 @@ class Calls:
 
     def _malformed(self, stream_id: int, why: str) -> None:
         self.connection.stream_fault(StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, why))
+
+    def _ignore(self, stream_id: int, incoming: _Incoming, data: bytes, answer: HttpAnswer, *, ended: bool) -> None:
+        """Content of what is no gRPC: answered once it has come, unless there is much of it.
+
+        An answer before that is allowed (RFC 9113, section 8.1), but curl, for one, drops it with what it still sends.
+        """
+        incoming.content += data
+        if ended or len(incoming.content) > _MOST_IGNORED_BYTES:
+            self._unfinished.give(incoming)
+            self._answer_http(stream_id, answer)
+        else:
+            self._unfinished.keep(self, stream_id, incoming)
 
     def _answer_http(self, stream_id: int, answer: HttpAnswer) -> None:
         """The text goes along where the windows have room for it: nothing waits for a peer that speaks no gRPC."""
