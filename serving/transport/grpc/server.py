@@ -340,7 +340,10 @@ class Calls:
         for stream_id, each in incoming:
             if self.streams.get(stream_id) is not each:
                 continue  # refused meanwhile: it was the oldest of too many
-            if now_ns - each.began_ns > limit_ns:
+            if now_ns - each.began_ns > limit_ns and each.opening.http is not None:
+                self._unfinished.give(each)
+                self._answer_http(stream_id, each.opening.http)
+            elif now_ns - each.began_ns > limit_ns:
                 seconds = self._limits.request_seconds
                 words = f"request: expected all of it within {seconds} s, found a part; send it faster"
                 self.refuse(stream_id, DeadlinePassed(words))

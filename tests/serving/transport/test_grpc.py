@@ -247,6 +247,30 @@ def test_what_is_no_grpc_gets_an_http_answer_in_words(
     assert int(head[b"content-length"]) == len(answer.content)
 
 
+@pytest.mark.parametrize("end", ["whole", "much", "late"])
+def test_what_is_no_grpc_is_answered_once_it_has_come(connect: Callable[..., InMemory], end: str) -> None:
+    """RFC 9113, section 8.1, allows an answer before that; curl drops one with what it still sends."""
+    peer = connect(request_seconds=30.0)
+    fields = (*peer.requests.fields("/t/Echo")[:-1], (b"content-type", b"application/json"))
+    peer.send(wire.head(1, peer.requests.block(fields)) + wire.data(1, b"{}"))
+    assert 1 not in peer.reading.answers
+    assert peer.unfinished.used > 0
+    if end == "whole":
+        peer.send(wire.data(1, b"{}", end=True))
+    elif end == "much":
+        peer.send(wire.data(1, bytes(16_000)) * 5)
+    else:
+        peer.calls.expire(31 * 10**9)
+        peer.flush()
+    answer = peer.reading.answers[1]
+    assert (answer.http_status, answer.ended) == (415, True)
+    assert answer.reset == (None if end == "whole" else ErrorCode.NO_ERROR)
+    assert peer.unfinished.used == 0
+    assert not peer.connection.streams
+    peer.requests.next_stream = 3
+    assert peer.call("/t/Echo", b"next").messages == [b"next"]
+
+
 def test_an_http_answer_keeps_its_word_about_its_content(connect: Callable[..., InMemory]) -> None:
     """RFC 9113, section 8.1.1; RFC 9110, section 9.3.2: HEAD's answer has no content, whatever length it states."""
     for window, method, has_content in [(65_535, b"GET", True), (0, b"GET", False), (65_535, b"HEAD", False)]:
