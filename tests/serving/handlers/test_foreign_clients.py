@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
@@ -18,6 +19,7 @@ from serving.transport.native import native_transport
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
+KSERVE = ROOT / ".venv-kserve" / "bin" / "python"
 TRANSPORTS = {"native": native_transport, "grpcio": grpcio_transport}
 
 
@@ -34,12 +36,15 @@ async def served(request: pytest.FixtureRequest, make_world: Any) -> AsyncIterat
 @asynccontextmanager
 async def client(script: str, address: str) -> AsyncIterator[Process]:
     """The client `script` while it talks to `address`."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", str(HERE / "foreign" / script), address),
-        stdout=PIPE,
-        stderr=PIPE,
-        env={"PYTHONPATH": str(ROOT)},
-    )
+    async with process_of(sys.executable, "-W", "error", str(HERE / "foreign" / script), address) as process:
+        yield process
+
+
+@asynccontextmanager
+async def process_of(*command: str) -> AsyncIterator[Process]:
+    """A process of `command`, in an environment with nothing but the way to this tree."""
+    environment = {"PYTHONPATH": str(ROOT), "PATH": os.defpath}
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environment)
     try:
         yield process
     finally:
@@ -48,10 +53,20 @@ async def client(script: str, address: str) -> AsyncIterator[Process]:
             await process.wait()
 
 
-@pytest.mark.parametrize("script", ["triton_sync.py", "triton_aio.py", "grpcio_sync.py", "grpcio_aio.py"])
+@pytest.mark.parametrize(
+    "script", ["triton_sync.py", "triton_aio.py", "grpcio_sync.py", "grpcio_aio.py", "h2_client.py"]
+)
 async def test_a_client_finds_what_it_expects(served: Any, script: str) -> None:
     _, address = served
     async with client(script, address) as process:
+        said, complaints = await process.communicate()
+    assert (process.returncode, said) == (0, b""), complaints.decode()
+
+
+async def test_kserves_client_finds_what_it_expects(served: Any) -> None:
+    """In the environment that `.ci/setup test` makes for it: it wants versions of its own."""
+    _, address = served
+    async with process_of(str(KSERVE), str(HERE / "foreign" / "kserve_client.py"), address) as process:
         said, complaints = await process.communicate()
     assert (process.returncode, said) == (0, b""), complaints.decode()
 
