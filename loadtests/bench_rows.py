@@ -1,38 +1,39 @@
 """From a pushed row to an answer that shows it (02.13), by Push and through Redis.
 
 Question: how long after a publisher begins to send a row does the worker answer with it? Method: a home with one
-release of the 100-tree model, `signalbox serve` with one worker on core 0, native transport; publisher, subscriber and
-redis-server (Unix socket, nothing written to disk) on core 1. The subscriber holds a `Subscribe` of one instrument; a
-row of it with the next sequence is sent every 5 ms, or when the last send has returned, whether or not the last row has
-been seen. Each row is encoded and signed before its clock starts, which is before the send. It stops three times:
-when the worker has scored the row for the subscriber (by the worker's own ring: then it was readable), when the client
-has read the reply with the row's sequence, and by Push when the control plane has acknowledged, which it does once
-every worker can read the row. The last two have the way back and the client's own work in them. A row that was never
-scored, because a newer one came first, counts until that one. Both ways in each round, which is taken once more, and
-the quieter kept, when somebody else used more than 5 % of the two cores; p99 of each round, median over the rounds.
+release of the 100-tree model, `signalbox serve` with one worker on core 0, native transport; on core 1 the publisher, a
+redis-server (Unix socket, nothing written to disk) and a client that asks for one instrument's score again and again,
+one call in flight (`loadtests.row_watcher`). A row of that instrument with the next sequence is sent every 5 ms, or
+when the last send has returned, whether or not the last row has been seen. Rows are encoded and signed before the
+round. A row's clock starts before its send and stops when the client has a reply with its sequence and its score. So
+the wait for the client's next question, the model's run and the reply's way are in it. By Push also until the control
+plane has acknowledged, which it does once every worker can read the row. A row that no reply showed, because a newer
+one came first, counts until that one's. Both ways in each round, which is taken once more, and the quieter kept, when
+somebody else used more than 5 % of the two cores; p99 of each round, median over the rounds.
 
 Limits: one machine, so Redis' way is a socket and no network, and all clocks are one (the system's); one worker;
-grpcio's asyncio client sends and reads.
+the publisher is the blocking client that `signalbox publish` uses, and shares its core with the asking client.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gc
+import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import numpy.typing as npt
 
-from features.redis_feed import AsyncRedisSender
+from features.redis_feed import RedisSender
 from features.redis_server import RedisServer
 from loadtests.bars import row
 from loadtests.homes import home_of
@@ -43,15 +44,13 @@ from loadtests.redis_process import RedisProcess, redis_process
 from loadtests.results import Row
 from loadtests.rounds import QUIET
 from loadtests.scorers import Options, home
-from loadtests.servers import CLIENT_CORE, SERVER_CORE, Server, running
-from loadtests.small_home import SIGNAL, SmallHome
-from promotion.record import RingReader
-from protos.client import AsyncClient, AsyncControlClient
-from protos.score import OK
+from loadtests.servers import CLIENT_CORE, SERVER_CORE, Server, pinned, running
+from loadtests.small_home import SmallHome
+from protos.client import ControlClient
+from signalbox.publishing import Sender
 
 Int64s = npt.NDArray[np.int64]
-Send = Callable[[Sequence[bytes]], Awaitable[None]]
-Way = Callable[[], AbstractAsyncContextManager[Send]]
+Way = Callable[[], AbstractContextManager[Sender]]
 
 ROUNDS = 5
 ROWS = 1000
@@ -63,13 +62,11 @@ _PATIENCE_SECONDS = 30.0
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """One round of one way, int64 [row] each, nanoseconds from before a row's send: until the send returned, until the
-    worker had scored the row, until a reply showed it. others: the share of the two cores that somebody else used
-    meanwhile.
+    """One round of one way, int64 [row] each, nanoseconds from before a row's send: until the send returned, until a
+    reply showed the row. others: the share of the two cores that somebody else used meanwhile.
     """
 
-    acknowledged: Int64s
-    scored: Int64s
+    returned: Int64s
     seen: Int64s
     others: float
 
@@ -80,15 +77,13 @@ def rows(rounds: int = ROUNDS, count: int = ROWS) -> list[Row]:
     with _bench(count) as bench:
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}: rows by Push and through Redis")
-            pushed.append(bench.quietest(partial(_by_push, bench.small)))
-            through_redis.append(bench.quietest(partial(_by_redis, bench.redis.url)))
-    scored, seen = "until the worker has scored it", "until a Subscribe reply shows it"
+            pushed.append(bench.quietest(bench.by_push))
+            through_redis.append(bench.quietest(bench.by_redis))
+    seen = "until an answer to a client shows it"
     return [
-        _row("02.13a", f"by Push {scored}", pushed, [r.scored for r in pushed], PUSH_MS),
-        _row("02.13b", "by Push until every worker acknowledged", pushed, [r.acknowledged for r in pushed], PUSH_MS),
-        _row("02.13c", f"by Push {seen}", pushed, [r.seen for r in pushed], PUSH_MS),
-        _row("02.13d", f"through Redis {scored}", through_redis, [r.scored for r in through_redis], REDIS_MS),
-        _row("02.13e", f"through Redis {seen}", through_redis, [r.seen for r in through_redis], REDIS_MS),
+        _row("02.13a", f"by Push {seen}", pushed, [each.seen for each in pushed], PUSH_MS),
+        _row("02.13b", "by Push until all is acknowledged", pushed, [each.returned for each in pushed], PUSH_MS),
+        _row("02.13c", f"through Redis {seen}", through_redis, [each.seen for each in through_redis], REDIS_MS),
     ]
 
 
@@ -102,6 +97,14 @@ class _Bench:
         self._values = make_rows(WARM_ROWS + count)
         self._sequence = 0
 
+    def by_push(self) -> AbstractContextManager[Sender]:
+        """To the scorer's control socket."""
+        return ControlClient(f"unix:{self.small.home.control_socket}")
+
+    def by_redis(self) -> AbstractContextManager[Sender]:
+        """To Redis."""
+        return RedisSender(RedisServer(self.redis.url))
+
     def quietest(self, way: Way) -> Round:
         """A round; the quieter of two when somebody else was busy. ServerFailed when a row does not arrive."""
         first = self._take(way)
@@ -109,54 +112,54 @@ class _Bench:
 
     def _take(self, way: Way) -> Round:
         clock, busy, ours = time.monotonic(), self._busy(), self._ours()
-        known, sent, acknowledged, seen = asyncio.run(self._measure(way))
+        sent, returned, seen = (times[WARM_ROWS:] for times in self._measure(way))
         seconds, ours = time.monotonic() - clock, self._ours() - ours
         others = max(self._busy() - busy - ours, 0.0) / (2 * seconds)
-        acknowledged, scored, seen = ((end - sent)[WARM_ROWS:] for end in (acknowledged, self._scored(known), seen))
-        return Round(acknowledged, scored, seen, others)
+        return Round(returned - sent, seen - sent, others)
 
-    def _scored(self, known: Int64s) -> Int64s:
-        """When the worker had scored each row, or the next that it scored, UTC nanoseconds. known: their identity."""
-        (path,) = self.small.home.ring(0, "0" * 64).parent.glob("0-*.ring")
-        with RingReader(path) as ring:
-            records = ring.read().records
-        scored: Int64s = records["scored_at_ns"][np.searchsorted(records["knowledge_time_ns"], known)]
-        return scored
-
-    async def _measure(self, way: Way) -> tuple[Int64s, Int64s, Int64s, Int64s]:
-        """When each row was known, when its send began, when it returned, and when a reply showed the row."""
-        first, seen = self._sequence + 1, np.zeros(len(self._values), np.int64)
-        self._sequence += len(seen)
-        async with way() as send, AsyncClient(self._server.address) as scorer:
-            watching = asyncio.create_task(_watch(scorer, self.small.universe[0], first, seen))
+    def _measure(self, way: Way) -> tuple[Int64s, Int64s, Int64s]:
+        """When each row's send began, when it returned, and when a reply showed the row."""
+        first = self._sequence + 1
+        self._sequence += len(self._values)
+        batches = self._batches(first)
+        with way() as sender, self._watching(first, self._sequence) as watcher:
+            sent, returned = _send_all(sender, batches)
             try:
-                known, sent, acknowledged = await self._send(send, first)
-                await asyncio.wait_for(watching, _PATIENCE_SECONDS)
-            except TimeoutError as error:
+                watcher.wait(_PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired as error:
                 raise self._server.failed(f"expected sequence {self._sequence} in a reply, found none") from error
-            finally:
-                watching.cancel()
-        return known, sent, acknowledged, seen
+            assert watcher.stdout is not None
+            return sent, returned, np.array(json.load(watcher.stdout), np.int64)
 
-    async def _send(self, send: Send, first: int) -> tuple[Int64s, Int64s, Int64s]:
-        total = len(self._values)
-        known, sent, acknowledged = (np.zeros(total, np.int64) for _ in range(3))
-        start = time.time_ns() + EVERY_NS
-        for at in range(total):
-            known[at] = time.time_ns()
-            batch = self.small.rows(self._values[at : at + 1], sequence=first + at, known_ns=int(known[at]))
-            await asyncio.sleep((start + at * EVERY_NS - time.time_ns()) / 1e9)
-            sent[at] = time.time_ns()
-            await send(batch)
-            acknowledged[at] = time.time_ns()
-        return known, sent, acknowledged
+    @contextmanager
+    def _watching(self, first: int, last: int) -> Iterator[subprocess.Popen[bytes]]:
+        """A client that is asking already; it ends when it has seen sequence `last`, and has then said when."""
+        asked = (self._server.address, self.small.universe[0], str(first), str(last))
+        command = pinned(CLIENT_CORE, sys.executable, "-m", "loadtests.row_watcher", *asked)
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - a module of ours
+            assert process.stdout is not None
+            process.stdout.readline()
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def _batches(self, first: int) -> list[list[bytes]]:
+        """A batch of one signed row for each sequence of a round, known from now on, a nanosecond apart."""
+        now_ns = time.time_ns()
+        return [
+            self.small.rows(self._values[at : at + 1], sequence=first + at, known_ns=now_ns + at)
+            for at in range(len(self._values))
+        ]
 
     def _busy(self) -> float:
         return busy_seconds(SERVER_CORE, CLIENT_CORE)
 
     def _ours(self) -> float:
-        """Seconds of CPU that this bench's processes have used so far."""
-        return (cpu_ns(self._server.process.pid) + cpu_ns(self.redis.pid) + time.process_time_ns()) / 1e9
+        """Seconds of CPU that this bench's processes have used so far; of the clients, those that have ended."""
+        spent = os.times()
+        children = spent.children_user + spent.children_system
+        return (cpu_ns(self._server.process.pid) + cpu_ns(self.redis.pid) + time.process_time_ns()) / 1e9 + children
 
 
 @contextmanager
@@ -173,42 +176,18 @@ def _bench(count: int) -> Iterator[_Bench]:
             yield _Bench(small, redis, server, count)
 
 
-async def _watch(scorer: AsyncClient, instrument: str, first: int, seen: Int64s) -> None:
-    """Notes when a reply first shows each sequence from `first` on, or one above it; ends with the last."""
-    shown = 0
-    async for score in scorer.subscribe(SIGNAL, [instrument]):
-        now = time.time_ns()
-        upto = int(score.row_sequences[0]) - first + 1
-        if upto > shown and score.status[0] == OK:
-            seen[shown:upto] = now
-            shown = upto
-        if shown == len(seen):
-            return
-
-
-@asynccontextmanager
-async def _by_push(small: SmallHome) -> AsyncIterator[Send]:
-    async with AsyncControlClient(f"unix:{small.home.control_socket}") as control:
-
-        async def send(batch: Sequence[bytes]) -> None:
-            _check((await control.push(batch)).refused)
-
-        yield send
-
-
-@asynccontextmanager
-async def _by_redis(url: str) -> AsyncIterator[Send]:
-    async with AsyncRedisSender(RedisServer(url)) as sender:
-
-        async def send(batch: Sequence[bytes]) -> None:
-            _check((await sender.push(batch)).refused)
-
-        yield send
-
-
-def _check(refused: Sequence[tuple[int, str]]) -> None:
-    if refused:
-        raise ValueError(f"rows: expected every row taken, found one refused: {refused[0][1]}")
+def _send_all(sender: Sender, batches: Sequence[list[bytes]]) -> tuple[Int64s, Int64s]:
+    """When each send began, and when it returned, UTC nanoseconds."""
+    sent, returned = np.zeros(len(batches), np.int64), np.zeros(len(batches), np.int64)
+    start = time.time_ns() + EVERY_NS
+    for at, batch in enumerate(batches):
+        time.sleep(max(0, start + at * EVERY_NS - time.time_ns()) / 1e9)
+        sent[at] = time.time_ns()
+        taken = sender.push(batch)
+        returned[at] = time.time_ns()
+        if taken.refused:
+            raise ValueError(f"rows: expected every row taken, found one refused: {taken.refused[0][1]}")
+    return sent, returned
 
 
 @contextmanager
