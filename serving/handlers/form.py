@@ -20,7 +20,7 @@ from serving.handlers.routes import Route
 from serving.handlers.wire import OK, REFUSED, Answer, Bytes, RowStatus, check_values
 from serving.recorder import Recorder
 from serving.runtime.backend import Model
-from serving.runtime.engine import FULL_ROWS, Engine
+from serving.runtime.engine import Engine
 from serving.runtime.lane import Block, Caller
 from serving.statistics import ScorerCounts
 
@@ -120,8 +120,6 @@ class Form:
         lane.waiting = waiting
         self.calls.append(call)
         self.blocks.append(features)
-        if waiting >= FULL_ROWS:
-            self._engine.run_full(lane)
 
     def fault(self, rows: Float32s) -> ServingError | None:
         """See Work.fault."""

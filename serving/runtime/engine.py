@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -46,7 +46,6 @@ Float32s = npt.NDArray[np.float32]
 STALL_NS = 2_000_000  # a run predicted to take longer than this leaves the loop
 MAX_QUEUE_NS = 50_000_000  # a call that would wait longer than this for those before it is refused at once
 MAX_WAITING_ROWS = 200_000  # per release: what the rows in waiting may take of memory
-FULL_ROWS = 32  # a batch of so many gains little from more company: it need not wait for the turn to end
 _STEP_ROWS = 64  # rows admitted before the clock is looked at again
 _NS_PER_MS = 1_000_000
 
@@ -131,12 +130,6 @@ class Engine:
             self._call_for_turn(lane)
         lane.works.append(work)
 
-    def run_full(self, lane: Lane) -> None:
-        """Runs at once what waits in `lane`, FULL_ROWS or more: its callers read replies while the next are scored."""
-        if lane in self._entered:  # else a run of it is under way in a thread
-            self._entered.remove(lane)
-            self._run_lanes((lane,))
-
     def run(self, lane: Lane, rows: Float32s, then: Callable[[Float32s | ServingError], None]) -> None:
         """Runs the lane's model for nobody who waits: here, or in a thread where that would hold the loop for long."""
         if lane.cost.expected_ns(len(rows)) <= self._stall_ns:
@@ -156,12 +149,8 @@ class Engine:
 
     def _turn(self) -> None:
         entered, self._entered = self._entered, []
-        if entered:
-            self._run_lanes(entered)
-
-    def _run_lanes(self, lanes: Sequence[Lane]) -> None:
         with self.turn:
-            for lane in lanes:
+            for lane in entered:
                 if not self._run_alone(lane):
                     batch = self._gather(lane)
                     if batch is not None:

@@ -75,7 +75,7 @@ class Outbox:
 
     def __exit__(self, *error: object) -> None:
         self.held -= 1
-        if self.dirty:
+        if self.dirty and not self.held:
             self.flush()
 
 

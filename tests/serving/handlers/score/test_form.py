@@ -14,7 +14,6 @@ from protos.signalbox.v1 import scorer_pb2
 from serving import errors
 from serving.handlers.form import Form, template
 from serving.handlers.wire import Answer, RowStatus, write_answer
-from serving.runtime.engine import FULL_ROWS
 from serving.transport.call import AwaitedCall
 
 LIVE, SHADOW = "11" * 32, "22" * 32
@@ -66,15 +65,6 @@ def test_every_call_gets_what_the_writer_would_have_written(
         assert world.scorer.counts.rows == [2 * sum(map(len, requests)), 0, 0, 0]
 
     asyncio.run(compare())
-
-
-async def test_a_full_batch_does_not_wait_for_the_turn_to_end(world: World) -> None:
-    replies = [world.reply(body_of([(number, 0)])) for number in range(FULL_ROWS + 1)]
-    assert [reply.done() for reply in replies] == [True] * FULL_ROWS + [False]
-    found = [scorer_pb2.ScoreReply.FromString(await reply).scores for reply in replies]
-    assert np.frombuffer(b"".join(found), "<f4").tolist() == list(range(FULL_ROWS + 1))
-    counts = world.scorer.engine.counts
-    assert (counts.batches, counts.rows, counts.largest_batch) == (2, FULL_ROWS + 1, FULL_ROWS)
 
 
 def test_a_writer_that_scatters_the_scores_is_found_out(make_world: Any) -> None:
