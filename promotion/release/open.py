@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from promotion.errors import EnvironmentRefused, ModelRefused
@@ -26,6 +25,7 @@ from promotion.release.golden import PATH as GOLDEN
 from promotion.release.golden import check_golden, read_golden
 from promotion.release.manifest import Manifest, Tensor
 from promotion.release.onnx_rules import MODEL, check_model
+from promotion.release.runtime import onnxruntime
 from promotion.release.session import make_session, run, runtime_fingerprint
 from promotion.release.signatures import check_signatures
 

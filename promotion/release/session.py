@@ -8,12 +8,12 @@ from __future__ import annotations
 import platform
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from features.canonical import identity
 from promotion.errors import ModelRefused
 from promotion.release.manifest import Tensor
+from promotion.release.runtime import onnxruntime
 
 Matrix = NDArray[np.float32]
 _SEVERE = 4  # the runtime's own messages: only what ends the process; what it refuses comes as an exception

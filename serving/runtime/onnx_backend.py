@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
+from promotion.release.runtime import onnxruntime
 from promotion.release.session import RUNTIME_ERRORS
 from serving.errors import ModelFailed
 
