@@ -70,6 +70,11 @@ def record_dtype(columns: int) -> np.dtype[np.void]:
     )
 
 
+def _record_bytes(columns: int) -> int:
+    """The size of `record_dtype`, known without making one."""
+    return 52 + 4 * columns + (0 if columns % 2 else 4)
+
+
 def _facts_dtype(record: np.dtype[np.void]) -> np.dtype[np.void]:
     """`record` with what is the same for all rows of a request, from its event time to its padding, as one field."""
     fields: Any = record.fields
@@ -289,7 +294,7 @@ class RingReader:
     @property
     def releases(self) -> tuple[str, ...]:
         """The digests that records' `release` indexes; it grows."""
-        found = range(int(self._counts[1]))
+        found = range(min(int(self._counts[1]), MAX_RELEASES))
         ends = [(_RELEASES_AT + i * _DIGEST_BYTES, _RELEASES_AT + (i + 1) * _DIGEST_BYTES) for i in found]
         return tuple(self._map[start:end].hex() for start, end in ends)
 
@@ -311,7 +316,7 @@ class RingReader:
         """The records written since the last call. One pass over what is new; nothing is locked."""
         written = int(self._counts[0])
         first = max(self._read, written - self._capacity)
-        expected = np.arange(first + 1, written + 1, dtype=np.uint64)
+        expected = np.arange(1, max(0, written - first) + 1, dtype=np.uint64) + np.uint64(first)
         slots = (expected - 1) % self._capacity
         ends = self._records["end"][slots]  # first, and the beginnings last: see above
         records = self._records[slots]
@@ -328,18 +333,32 @@ class RingReader:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             raise RingError(f"{self.path}: expected a ring, found none ({error}); is its worker running?") from error
+        try:
+            self._read_header()
+        except RingError:
+            self._map.close()
+            raise
+
+    def _read_header(self) -> None:
         if len(self._map) < _NAMES_AT or self._map[:8] != MAGIC:
             raise RingError(f"{self.path}: expected a ring of format {MAGIC.decode()}, found another file")
         _, header, size, columns, names, capacity, feature_set = _FIXED.unpack_from(self._map)
-        dtype = record_dtype(columns)
-        if size != dtype.itemsize or len(self._map) != header + capacity * size:
-            raise RingError(f"{self.path}: expected {capacity} records of {dtype.itemsize} bytes, found another size")
-        said = msgspec.json.decode(self._map[_NAMES_AT : _NAMES_AT + names], type=_Names)
+        wanted = _record_bytes(columns)
+        whole = header >= _NAMES_AT + names and capacity > 0 and len(self._map) == header + capacity * size
+        if size != wanted or not whole:
+            raise RingError(
+                f"{self.path}: expected {capacity} records of {wanted} bytes behind {header} bytes, found another size "
+                f"({size} bytes each, {len(self._map)} in all)"
+            )
+        try:
+            said = msgspec.json.decode(self._map[_NAMES_AT : _NAMES_AT + names], type=_Names)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise RingError(f"{self.path}: expected the names of columns and instruments, found: {error}") from error
         self.columns, self.instruments = said.columns, said.instruments
         self.feature_set_id: str = feature_set.hex()
         self._capacity: int = capacity
         self._counts: NDArray[np.uint64] = np.frombuffer(self._map, "<u8", 2, _COUNT_AT)
-        self._records: NDArray[Any] = np.frombuffer(self._map, dtype, capacity, header)
+        self._records: NDArray[Any] = np.frombuffer(self._map, record_dtype(columns), capacity, header)
 
 
 def _make(path: Path, start: bytes, size: int) -> mmap.mmap:

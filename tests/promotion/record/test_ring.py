@@ -172,6 +172,38 @@ def test_a_truncated_ring_is_refused(tmp_path: Path) -> None:
         RingReader(tmp_path / "b.ring")
 
 
+@pytest.mark.parametrize(
+    ("at", "written", "found"),
+    [
+        (8, b"\x08", "found another size"),  # a header that ends within its own fields
+        (16, b"\xff\xff\xff\xff", "found another size"),  # columns
+        (20, b"\xff\xff\xff\xff", "found another size"),  # bytes of names
+        (24, b"\0", "found another size"),  # a capacity of nothing
+        (2128, b"x", "expected the names"),
+        (2128, b"\xff", "expected the names"),
+        (2130, b"\xff", "expected the names"),
+    ],
+)
+def test_a_header_that_says_something_else_is_refused(tmp_path: Path, at: int, written: bytes, found: str) -> None:
+    with _writer(tmp_path / "a.ring"):
+        pass
+    data = bytearray((tmp_path / "a.ring").read_bytes())
+    data[at : at + len(written)] = written
+    (tmp_path / "b.ring").write_bytes(data)
+    with pytest.raises(RingError, match=found):
+        RingReader(tmp_path / "b.ring")
+
+
+def test_counts_of_any_size_end_nothing(tmp_path: Path) -> None:
+    with _writer(tmp_path / "a.ring") as writer, RingReader(tmp_path / "a.ring") as reader:
+        _write(writer, 3)
+        for count in (5, 2**64 - 1, 0, 2**63):
+            writer._counts[:] = count
+            batch = reader.read()
+            assert (len(batch.records), batch.missed >= 0) == (3 if count == 5 else 0, True)
+            assert len(reader.releases) <= MAX_RELEASES
+
+
 def test_a_missing_ring_is_named(tmp_path: Path) -> None:
     with pytest.raises(RingError, match="is its worker running"):
         RingReader(tmp_path / "none.ring")
