@@ -23,6 +23,7 @@ from serving.feature_table import Refusal
 from serving.handlers.routes import Posture
 from serving.host.hosting import TransportName
 from serving.statistics import WorkerStatistics
+from serving.transport.http2.limits import Limits
 from serving.transport.listen import Tls
 
 _HEAD = struct.Struct("<IQ")  # bytes that follow, number of the order
@@ -39,8 +40,8 @@ class Setup(Message, frozen=True, kw_only=True):
 
     address: HOST:PORT or unix:PATH. listener: descriptor of the socket that listens there, inherited from the
     supervisor; None where the transport binds the address itself. universes: signal → its instruments, from the
-    configuration. redis: whose streams it reads, None where rows come by Push alone. core: the only one it runs on,
-    None for any. scratch: its models are of no release.
+    configuration. redis: whose streams it reads, None where rows come by Push alone. limits: its transport's.
+    core: the only one it runs on, None for any. scratch: its models are of no release.
     """
 
     worker: int
@@ -52,6 +53,7 @@ class Setup(Message, frozen=True, kw_only=True):
     tls: Tls | None = None
     universes: dict[str, tuple[str, ...]]
     redis: Redis | None = None
+    limits: Limits = Limits()
     core: int | None = None
     busy_poll: bool = False
     scratch: bool = False

@@ -19,7 +19,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from promotion.config import Config, Environment, Redis
+import msgspec
+
+from promotion.config import Config, ConfigError, Environment, Redis
 from promotion.errors import BrokenChain, LedgerUnreadable, PromotionError
 from promotion.home import Home
 from promotion.identity import Principal
@@ -41,6 +43,7 @@ from serving.host.proofs import Proofs, Prove
 from serving.host.worker import worker_clock
 from serving.metrics import metrics_page, render
 from serving.statistics import WorkerStatistics
+from serving.transport.http2.limits import DEFAULT_LIMITS, Limits
 
 LOG = logging.getLogger("signalbox.supervisor")
 
@@ -257,7 +260,8 @@ def _going_on() -> Iterator[None]:
 class Place:
     """What a supervisor serves, and from where. universes: signal → its instruments, of every signal known here.
 
-    redis: whose streams the workers read. scratch: what is served is no release (`serving.host.scratch`).
+    redis: whose streams the workers read. limits: what a peer may ask of a connection. scratch: what is served is no
+    release (`serving.host.scratch`).
     """
 
     home: Home
@@ -266,6 +270,7 @@ class Place:
     ledger: Ledger
     prove: Prove
     redis: Redis | None = None
+    limits: Limits = DEFAULT_LIMITS
     scratch: bool = False
 
 
@@ -275,7 +280,7 @@ async def serve(home: Home, config: Config, hosting: Hosting) -> AsyncIterator[S
 
     Raises BrokenChain on a broken ledger, ListenRefused when an address is taken or another supervisor serves this
     home, CoreRefused for cores that cannot be had, KeyRingRefused for bad row keys, ConfigError when Redis' password
-    cannot be read.
+    cannot be read or [transport] names no limit.
     """
     if config.redis is not None:
         await asyncio.to_thread(config.redis.reader, home.root)
@@ -284,11 +289,19 @@ async def serve(home: Home, config: Config, hosting: Hosting) -> AsyncIterator[S
     def prove(digest: str, principals: Mapping[str, Principal]) -> object:
         return prove_in_child(home, digest, environment=config.environment, principals=principals)
 
-    async with (
-        LedgerFollower(home, config.environment) as follower,
-        supervise(Place(home, config.environment, universes, follower, prove, config.redis), hosting) as supervisor,
-    ):
-        yield supervisor
+    limits = read_limits(config)
+    async with LedgerFollower(home, config.environment) as follower:
+        place = Place(home, config.environment, universes, follower, prove, config.redis, limits)
+        async with supervise(place, hosting) as supervisor:
+            yield supervisor
+
+
+def read_limits(config: Config) -> Limits:
+    """The data plane's limits that `[transport]` of signalbox.toml asks for. ConfigError for what is none."""
+    try:
+        return msgspec.convert(config.transport, Limits)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"signalbox.toml, [transport]: {error}; see docs/configuration.md for every limit") from error
 
 
 @asynccontextmanager
@@ -337,6 +350,7 @@ def _setup(place: Place, hosting: Hosting, worker: int, listener: Listener) -> S
         tls=hosting.tls,
         universes=place.universes,
         redis=place.redis,
+        limits=place.limits,
         core=hosting.core(worker),
         busy_poll=hosting.busy_poll,
         scratch=place.scratch,

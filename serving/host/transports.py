@@ -51,7 +51,7 @@ async def _native(setup: Setup, methods: Methods) -> AsyncIterator[Transport]:
     assert setup.listener is not None, "a native worker inherits the socket that listens"
     listener = socket.socket(fileno=setup.listener)
     listener.setblocking(False)
-    async with native_transport(methods, listen=listener, tls=setup.tls) as transport:
+    async with native_transport(methods, listen=listener, tls=setup.tls, limits=setup.limits) as transport:
         yield transport
 
 
@@ -60,13 +60,15 @@ async def _grpcio(setup: Setup, methods: Methods) -> AsyncIterator[Transport]:
     from serving.transport.grpcio import grpcio_transport  # as above: without it, no grpc
 
     if not setup.address.startswith(UNIX):
-        async with grpcio_transport(methods, listen=setup.address, tls=setup.tls, joins=True) as transport:
+        async with grpcio_transport(
+            methods, listen=setup.address, tls=setup.tls, limits=setup.limits, joins=True
+        ) as transport:
             yield transport
         return
     # grpcio takes its Unix socket away when it stops: each process has a socket of its own, and the address leads to
     # the newest.
     own = f"{setup.address}.{os.getpid()}"
-    async with grpcio_transport(methods, listen=own, tls=setup.tls) as transport:
+    async with grpcio_transport(methods, listen=own, tls=setup.tls, limits=setup.limits) as transport:
         await asyncio.to_thread(_lead_to, Path(setup.address.removeprefix(UNIX)), Path(own.removeprefix(UNIX)))
         yield transport
 

@@ -81,6 +81,9 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
+DEFAULT_LIMITS = Limits()
+
+
 class Budget:
     """Bytes that the connections of a server hold together, and what they may hold."""
 
