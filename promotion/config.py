@@ -176,7 +176,7 @@ class Config(Frozen, frozen=True, kw_only=True):
     action: ActionPolicy = ActionPolicy()
     scorers: tuple[Scorer, ...] = ()
     redis: Redis | None = None  # None = feature rows come by Push alone
-    transport: dict[str, int | float | dict[str, int | float]] = {}  # limits of the data plane by name; serving knows the names
+    transport: dict[str, int | float | dict[str, int | float]] = {}  # limits of the data plane; serving has the names
     tracking_uri: str = ""  # "" = MLflow on SQLite in the home
 
 
