@@ -4,9 +4,10 @@
 
 Stream and hash are those of `features.redis_feed`.
 
-After every read the reader asks whether the entry it read from is still there. Streams are trimmed from their oldest
-entry on, so while that one stands nothing behind it was missed; when it is gone (trimmed, flushed, lost by a failover)
-the hash is loaded again. The same holds after a lost connection, which is made anew for ever, with a bounded back-off.
+From time to time the reader asks whether the entry that it read from is still there: after every read that came full,
+for only who lags can be overtaken by a trim, and once a second. Streams are trimmed from their oldest entry on, so
+while that one stands nothing behind it was missed; when it is gone (trimmed, flushed, lost by a failover) the hash is
+loaded again. A lost connection is made anew for ever, with a bounded back-off; what it left unproven is proven then.
 Meanwhile the tables serve what they have, each row until it runs out: no row leaves them for an older one.
 
 One connection a feature set, so that a key of another type under one name stops no other.
@@ -114,8 +115,10 @@ class RedisReader:
         self._now_ns = now_ns
         self._loaded = False
         self._lost = False
-        self._position: Id = _NOTHING  # the next read begins behind it: up to here nothing was missed
-        self._seen: Id = _NOTHING  # up to here the stream may repeat what was taken, from the hash or by a read before
+        self._position: Id = _NOTHING  # the next read begins behind it
+        self._proven: Id = _NOTHING  # up to here nothing was missed
+        self._proven_at = 0.0  # when that was last looked at, by the loop's clock
+        self._overlap: Id = _NOTHING  # up to here the stream may repeat what the hash already gave
 
     async def run(self) -> None:
         """Keeps up until it is cancelled, whatever Redis does."""
@@ -147,16 +150,21 @@ class RedisReader:
                 self.connected = False
 
     async def _follow(self, connection: RedisConnection) -> None:
-        """One read from the position on, and the proof that nothing between was missed."""
-        origin = self._position
+        """One read from the position on, and now and then the proof that nothing was missed."""
         entries = await self._read(connection)
-        if not entries and origin == _NOTHING:
-            return  # a stream without an entry has lost none
         await self._take_entries(entries)
-        if not await self._holds(connection, origin):
+        overdue = asyncio.get_running_loop().time() - self._proven_at >= self._timing.block_seconds
+        if overdue or len(entries) == _SLICE_ROWS:
+            await self._prove(connection)
+
+    async def _prove(self, connection: RedisConnection) -> None:
+        """Makes sure that nothing was missed up to the position: by proof, or by loading again."""
+        if self._position == _NOTHING:
+            return  # a stream without an entry has lost none
+        if await self._holds(connection, self._proven):
+            self._proven, self._proven_at = self._position, asyncio.get_running_loop().time()
+        else:
             await self._load(connection)
-        elif entries:
-            self._position = entries[-1][0]
 
     async def _load(self, connection: RedisConnection) -> None:
         """Notes the stream's last id and loads the hash, slice by slice."""
@@ -168,8 +176,9 @@ class RedisReader:
             await self._take(rows)
             if cursor == b"0":
                 break
-        self._seen = await self._last_id(connection)
-        self._position = noted
+        self._overlap = await self._last_id(connection)
+        self._position = self._proven = noted
+        self._proven_at = asyncio.get_running_loop().time()
         self._counts.reloads += self._loaded
         self._loaded = True
         self._counts.moved.set()
@@ -193,9 +202,9 @@ class RedisReader:
         if not entries:
             return
         self._counts.lag_ns = max(0, self._now_ns() - entries[0][0][0] * _NS_PER_MS)
-        seen, self._seen = self._seen, max(self._seen, entries[-1][0])
-        await self._take([row for at, row in entries if at <= seen], overlapping=True)
-        await self._take([row for at, row in entries if at > seen])
+        self._position = entries[-1][0]
+        await self._take([row for at, row in entries if at <= self._overlap], overlapping=True)
+        await self._take([row for at, row in entries if at > self._overlap])
 
     async def _take(self, rows: Sequence[bytes], *, overlapping: bool = False) -> None:
         for start in range(0, len(rows), _SLICE_ROWS):
