@@ -36,7 +36,7 @@ LOG = logging.getLogger("signalbox.transport")
 
 _NS = 1_000_000_000
 _HIGH_WATER = 2**18  # bytes that wait in the socket's buffer before a peer is no longer read from
-_TURN_BYTES = 2**19  # of a peer's window that are used before what was written has left
+_MOST_WRITTEN = 2**19  # bytes of a peer's window that are used before what was written has left
 _LAST_CALLS_SECONDS = 0.5  # how long a peer has to see that no new calls are wanted
 _HTTP_1 = (b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"DELE")
 _HTTP_1_TEXT = b"this port speaks gRPC over HTTP/2: use a gRPC client\n"
@@ -88,7 +88,7 @@ class Peer(asyncio.Protocol):
             server.limits,
             server.unfinished,
             server.unread,
-            most_window=_TURN_BYTES,
+            most_window=_MOST_WRITTEN,
             changed=self._changed,
             start=self._start,
         )
@@ -146,8 +146,7 @@ class Peer(asyncio.Protocol):
             self._server.settled.set()
         transport.write(b"".join(out))
         out.clear()
-        sending = self.connection.sending
-        if sending.window < _TURN_BYTES // 2 or sending.unsent or self.paused:
+        if self.connection.sending.unsent or self.paused:
             self._go_on(transport)
 
     def pause_writing(self) -> None:

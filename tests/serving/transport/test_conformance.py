@@ -87,6 +87,18 @@ def answered(*wire_bytes: bytes) -> Act:
     return act
 
 
+def usual(make: Callable[[bytes], bytes]) -> Act:
+    """Three usual calls have been answered: their head's block is known by its bytes; then what `make` makes of it."""
+
+    def act(peer: InMemory) -> None:
+        for _ in range(3):
+            assert peer.call("/t/Echo", b"x").messages == [b"x"]
+        peer.send(make(peer.requests.block(peer.requests.fields("/t/Echo"))))
+        peer.requests.next_stream = 101
+
+    return act
+
+
 def asks(*fields: tuple[bytes, bytes]) -> Act:
     """A request on stream 1 with exactly these fields, in their order."""
 
@@ -133,6 +145,7 @@ CASES = [
     Case("4.1", "Frames of unknown types are ignored", sends(frame(0x20, 0xFF, 5, b"x"), frame(0xFF, 0, 0))),
     Case("4.1", "Flags without a meaning are ignored", sends(frame(frames.PING, 0xFE, 0, b"12345678"))),
     Case("4.1", "The reserved bit is ignored", sends(frame(frames.PING, 0, 1 << 31, b"12345678"))),
+    Case("4.1", "The reserved bit is ignored on a usual request", usual(lambda block: wire.head(7 | 1 << 31, block))),
     Case("4.2", "A frame of 2^14 bytes is taken", opened(wire.data(1, bytes(16_384)))),
     Case("4.2", "A DATA frame above 2^14 bytes", opened(wire.data(1, bytes(16_385))), SIZE),
     Case("4.2", "A frame of an unknown type above 2^14 bytes", sends(frame(0x20, 0, 0, bytes(16_385))), SIZE),
@@ -165,6 +178,9 @@ CASES = [
         opened(wire.head(9, b"\x83"), wire.head(7, b"\x83")),
         PROTOCOL,
     ),
+    Case("5.1.1", "An even number on a usual request", usual(lambda block: wire.head(8, block)), PROTOCOL),
+    Case("5.1.1", "A lower number in a train of heads", usual(lambda b: wire.head(9, b) + wire.head(7, b)), PROTOCOL),
+    Case("5.1.1", "An even number in a train of heads", usual(lambda b: wire.head(7, b) + wire.head(8, b)), PROTOCOL),
     Case(
         "5.4.2", "RST_STREAM is never answered with RST_STREAM", answered(frames.rst_stream(1, ErrorCode.NO_ERROR) * 2)
     ),
@@ -179,6 +195,14 @@ CASES = [
         )
         for kind in KINDS
     ],
+    Case(
+        "6.2",
+        "A usual request's content within the block of another",
+        usual(
+            lambda block: wire.head(7, block) + wire.head(9, block, flags=0) + wire.data(7, wire.grpc(b"x"), end=True)
+        ),
+        PROTOCOL,
+    ),
     Case("6.2", "HEADERS on stream 0", sends(wire.head(0, b"\x83")), PROTOCOL),
     Case(
         "6.2", "HEADERS: as much padding as there is frame", sends(frame(frames.HEADERS, 0xC, 1, b"\2\x83")), PROTOCOL

@@ -167,8 +167,7 @@ async def _is_let_in(address: str, client: ssl.SSLContext) -> bool:
     try:
         async with SocketPeer.to(address, ssl=client) as peer:
             await peer.send(peer.requests.call("/t/Echo", b"x"))
-            await peer.read_all()
-            return bool(peer.raw)
+            return await peer.read()
     except (ssl.SSLError, ConnectionError):
         return False
 
