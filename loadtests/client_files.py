@@ -22,7 +22,7 @@ import numpy.typing as npt
 from loadtests.cache import cache
 from loadtests.histogram import Histogram
 from loadtests.prepared import Headers
-from loadtests.processes import busy_seconds, cpu_ns
+from loadtests.processes import busy_seconds, cpu_ns, waited_ns
 from loadtests.servers import CLIENT_CORE, SERVER_CORE, pinned
 
 Int64s = npt.NDArray[np.int64]
@@ -81,10 +81,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     answered: calls of the measured window that ended with grpc-status 0; in_all: of the whole run, warm-up included.
     cancelled: by the client, in the window. failures: how calls ended that were neither, over the whole run → how many;
-    a grpc-status with the words of the first call that had it.
-    seconds: of the window. times: latency, ns. intervals: the same for each interval. late: of an open loop, how long
-    after its time each request was sent, ns. server_cpu_ns, client_cpu_ns: of the server's tree and of the client, in
-    the window. others: the share of the two cores that neither server nor client used, but somebody did.
+    a grpc-status with the words of the first call that had it. seconds: of the window. times: latency, ns. intervals:
+    the same for each interval. late: of an open loop, how long after its time each request was sent, ns.
+
+    server_cpu_ns, client_cpu_ns: of the server's tree and of the client, in the window. server_waited_ns: how long the
+    server was ready to run while somebody else had its core. others: the share of the two cores that neither server nor
+    client used, but somebody did.
     """
 
     answered: int
@@ -97,6 +99,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     late: Times | None = None
     server_cpu_ns: int = 0
     client_cpu_ns: int = 0
+    server_waited_ns: int = 0
     others: float = 0.0
 
 
@@ -172,18 +175,19 @@ def write_outcome(folder: Path, outcome: Outcome, replies: Texts) -> None:
 
 @dataclass(frozen=True)
 class Spent:
-    """CPU so far, at one moment. clock: seconds; server, client: ns of CPU; anybody: seconds, both cores together."""
+    """CPU so far, at one moment. clock, anybody (both cores together): seconds. server, waited, client: ns."""
 
     clock: float
     server: int
+    waited: int
     client: int
     anybody: float
 
     @classmethod
     def now(cls, server: int) -> Spent:
         """server: process whose tree is counted, 0 for none."""
-        spent = cpu_ns(server) if server else 0
-        return cls(time.monotonic(), spent, time.process_time_ns(), busy_seconds(SERVER_CORE, CLIENT_CORE))
+        spent, waited = (cpu_ns(server), waited_ns(server)) if server else (0, 0)
+        return cls(time.monotonic(), spent, waited, time.process_time_ns(), busy_seconds(SERVER_CORE, CLIENT_CORE))
 
     def others(self, before: Spent) -> float:
         """The share of the two cores since `before` that somebody else used; 0 where the server is not known."""

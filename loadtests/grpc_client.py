@@ -260,6 +260,7 @@ async def run(plan: Plan, messages: Sequence[bytes]) -> tuple[Outcome, Client]:
         intervals=tuple(map(Times.of, parts)) if plan.interval_seconds else (),
         server_cpu_ns=spent.server - before.server,
         client_cpu_ns=spent.client - before.client,
+        server_waited_ns=spent.waited - before.waited,
         others=spent.others(before),
     ), client
 

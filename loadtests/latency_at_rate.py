@@ -72,7 +72,8 @@ class AtRate:
         shown = ", ".join(f"p{percent:g} {self.percentile_us(percent):.0f}" for percent in (50, 90, 99, 99.9))
         return (
             f"{shown}, max {self.times.max / 1e3:.0f} µs; {self.per_second:,.0f} requests/s reached; sender late p99 "
-            f"{self.late.percentile(99) / 1e3:.0f}, max {self.late.max / 1e3:.0f} µs"
+            f"{self.late.percentile(99) / 1e3:.0f}, max {self.late.max / 1e3:.0f} µs; somebody "
+            f"else had the server's core for {self.outcome.server_waited_ns / 1e6:.1f} ms"
         )
 
     def check(self, rate: float) -> None:

@@ -110,6 +110,7 @@ def run(plan: Plan, messages: Sequence[bytes]) -> tuple[Outcome, Arrivals]:
         failures=dict(arrivals.failures),
         server_cpu_ns=spent.server - before.server,
         client_cpu_ns=spent.client - before.client,
+        server_waited_ns=spent.waited - before.waited,
         others=spent.others(before),
     ), arrivals
 

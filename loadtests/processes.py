@@ -36,9 +36,12 @@ def family(pid: int) -> list[int]:
 
 def cpu_ns(pid: int) -> int:
     """Nanoseconds that `pid` and its descendants have spent on a CPU so far."""
-    return sum(
-        int(line.split()[0]) for member in family(pid) for line in _read_all(PROC / str(member) / "task", "*/schedstat")
-    )
+    return _schedstat(pid, 0)
+
+
+def waited_ns(pid: int) -> int:
+    """Nanoseconds that they were ready to run so far and had to wait for a CPU, because somebody else had it."""
+    return _schedstat(pid, 1)
 
 
 def memory(pid: int) -> Memory:
@@ -70,6 +73,11 @@ def busy_seconds(*cores: int) -> float:
     wanted = {f"cpu{core}" for core in cores}
     lines = (line.split() for line in (PROC / "stat").read_text().splitlines())
     return sum(_busy_ticks(fields) for name, *fields in lines if name in wanted) / _TICKS
+
+
+def _schedstat(pid: int, column: int) -> int:
+    members = (PROC / str(member) / "task" for member in family(pid))
+    return sum(int(line.split()[column]) for member in members for line in _read_all(member, "*/schedstat"))
 
 
 def _busy_ticks(fields: list[str]) -> int:

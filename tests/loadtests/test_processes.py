@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from loadtests.processes import busy_seconds, cpu_ns, family, listener, memory
+from loadtests.processes import busy_seconds, cpu_ns, family, listener, memory, waited_ns
 
 BUSY = "import time\nbegan = time.process_time()\nwhile time.process_time() - began < 0.3: pass\n"
 NESTED = f"""
@@ -36,6 +36,19 @@ def test_the_family_is_counted_as_one(nest: subprocess.Popen[bytes]) -> None:
     assert parent == nest.pid
     assert cpu_ns(nest.pid) > cpu_ns(child) >= 300_000_000
     assert memory(child).rss_mib > memory(child).pss_mib > 1
+
+
+def test_who_shares_a_core_has_to_wait_for_it() -> None:
+    command = ["taskset", "--cpu-list", "0", sys.executable, "-c", BUSY + "print('done', flush=True); input()"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as one, subprocess.Popen(command, **pipes) as other:
+        for process in (one, other):
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"done\n"
+        waited = waited_ns(one.pid) + waited_ns(other.pid)
+        for process in (one, other):
+            process.communicate(b"\n")
+    assert waited > 100_000_000
 
 
 def test_a_process_that_ended_holds_nothing() -> None:
