@@ -62,7 +62,7 @@ def to_model_dtype(values: npt.NDArray[np.floating[Any]]) -> Float32s:
     Any shape. One NaN payload, −0.0 becomes 0.0, rounding to nearest. RowValueError for an infinity, or a number
     too large for float32.
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN is a NaN like any other
         cast = np.asarray(values).astype(np.float32) + np.float32(0.0)
     infinite = np.isinf(cast)
     if infinite.any():

@@ -154,6 +154,11 @@ def test_the_cast_to_the_models_dtype() -> None:
     assert to_model_dtype(np.array([0.1]))[0] == np.float32(0.1)
 
 
+def test_a_signalling_nan_is_a_nan_like_any_other() -> None:
+    signalling = np.array([0x7F800001, 0xFFBC0000], np.uint32).view(np.float32)
+    assert to_model_dtype(signalling).tobytes() == np.full(2, np.nan, np.float32).tobytes()
+
+
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 3.5e38])
 def test_the_cast_refuses_what_float32_cannot_hold(value: float) -> None:
     with pytest.raises(RowValueError, match=r"value at \(1, 0\)"):
