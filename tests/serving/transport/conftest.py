@@ -153,6 +153,9 @@ def connect(served: Served) -> Callable[..., InMemory]:
     return make
 
 
+PATIENCE_SECONDS = 30.0  # nothing here takes so long: a test that waits longer fails, and does not hang
+
+
 class SocketPeer:
     """A client of bytes over a socket, as well or badly behaved as the test makes it."""
 
@@ -196,7 +199,8 @@ class SocketPeer:
     async def read(self) -> bool:
         """Reads what comes next; whether anything did."""
         try:
-            found = await self._reader.read(2**16)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                found = await self._reader.read(2**16)
         except ConnectionError:
             found = b""
         self.reading.take(found)
@@ -217,8 +221,9 @@ class SocketPeer:
     async def read_all(self) -> None:
         """Reads until the server has closed the connection, whatever it says."""
         with suppress(ConnectionError):
-            while found := await self._reader.read(2**16):
-                self.raw += found
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while found := await self._reader.read(2**16):
+                    self.raw += found
 
     async def closed(self) -> None:
         """Reads until the server has closed the connection."""
@@ -249,9 +254,10 @@ class HonestClient:
     async def more(self, calls: int = 20) -> None:
         """Waits for so many more answers."""
         until = self.answered + calls
-        while self.answered < until:
-            self._came.clear()
-            await self._came.wait()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while self.answered < until:
+                self._came.clear()
+                await self._came.wait()
 
     async def _work(self, peer: SocketPeer) -> None:
         while True:

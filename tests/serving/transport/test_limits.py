@@ -17,7 +17,7 @@ from serving.transport.http2.errors import ConnectionFault, ErrorCode
 from serving.transport.http2.frames import Setting
 from serving.transport.http2.limits import Guard, Limits, Rate
 
-from .conftest import HonestClient, Served, SocketPeer
+from .conftest import PATIENCE_SECONDS, HonestClient, Served, SocketPeer
 
 CALM = ErrorCode.ENHANCE_YOUR_CALM
 WIDE = wire.settings({Setting.INITIAL_WINDOW_SIZE: 2**30}) + frames.window_update(0, 2**30)
@@ -150,7 +150,7 @@ async def test_a_flood_ends_its_own_connection_alone(serve: Serve, name: str) ->
     make, limit, limits = FLOODS[name]
     async with serve(**limits) as transport, HonestClient.to(transport.address) as honest:
         for times in range(1, 4):
-            async with SocketPeer.to(transport.address) as hostile:
+            async with SocketPeer.to(transport.address) as hostile, asyncio.timeout(PATIENCE_SECONDS):
                 closing = asyncio.create_task(hostile.closed())
                 while not closing.done():
                     await hostile.send(b"".join(make(hostile) for _ in range(20)))
@@ -407,8 +407,9 @@ async def test_a_busy_connection_is_not_idle_and_pings_keep_none_alive(serve: Se
     ):
         await busy.send(busy.requests.call("/t/Hold"))
         closing = asyncio.create_task(idle.closed())
-        while not (await asyncio.wait({closing}, timeout=0.05))[0]:
-            await idle.send(wire.ping())
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not (await asyncio.wait({closing}, timeout=0.05))[0]:
+                await idle.send(wire.ping())
         served.held[0][0].answer(b"at last")
         await busy.until(lambda: 1 in busy.reading.ended)
         assert busy.reading.answers[1].messages == [b"at last"]

@@ -28,7 +28,7 @@ from serving.transport.http2 import frames
 from serving.transport.http2.errors import ErrorCode
 from serving.transport.listen import Tls
 
-from .conftest import HonestClient, SocketPeer
+from .conftest import PATIENCE_SECONDS, HonestClient, SocketPeer
 
 Serve = Callable[..., Any]
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -201,14 +201,15 @@ async def test_handshakes_that_are_never_done_are_closed(serve: Serve, tls: Any,
 
 
 async def test_of_too_many_handshakes_the_oldest_goes(serve: Serve, tls: Any, context: Any) -> None:
-    async with serve(tls=tls(), handshakes=10) as transport, AsyncExitStack() as stack:
+    async with serve(tls=tls(), handshakes=10, handshake_seconds=60.0) as transport, AsyncExitStack() as stack:
         storm = (stack.enter_async_context(SocketPeer.to(transport.address, first=b"")) for _ in range(100))
         slow = await asyncio.gather(*storm)
         async with SocketPeer.to(transport.address, ssl=context()) as honest:
             assert (await honest.call("/t/Echo", b"x")).messages == [b"x"]
         reading = {asyncio.create_task(peer.read_all()) for peer in slow}
-        while len(reading) > 10:
-            _, reading = await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED)
+        async with asyncio.timeout(PATIENCE_SECONDS / 2):
+            while len(reading) > 10:
+                _, reading = await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED)
         for task in reading:
             task.cancel()
 
