@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ def main() -> None:
     """Fuzzes until the share is done, the time is over, or something does not hold."""
     name, share, folder, *options = sys.argv[1:]
     logging.disable(logging.CRITICAL)
+    warnings.simplefilter("error")  # as in the tests
     more: dict[str, Any] = {"custom_mutator": MUTATORS[name]} if name in MUTATORS else {}
     with TARGETS[name]() as target:
         watched = Watched(target, int(share), Path(folder) / "share.json")
