@@ -218,7 +218,8 @@ def main() -> None:
     for outcome, path in kept:
         say(f"fuzz: {outcome.name}: {path}: {outcome.said}")
     rows = rows_of(outcomes, asked.inputs)
-    how = f"Command: `make long` ({asked.inputs:,} inputs, seed {seed}). Method: {(__doc__ or '').split('Method: ', 1)[1]}"
+    method = "Method: " + (__doc__ or "").split("Method: ", 1)[1]
+    how = f"Command: `make long` ({asked.inputs:,} inputs, seed {seed}). {method}"
     path = write("fuzz", rows, how=" ".join(how.split()))
     print(path.read_text() if asked.json else path)
     if not kept:
