@@ -36,6 +36,7 @@ LOG = logging.getLogger("signalbox.transport")
 
 _NS = 1_000_000_000
 _HIGH_WATER = 2**18  # bytes that wait in the socket's buffer before a peer is no longer read from
+_MOST_READ = 2**17  # bytes of one peer in one turn of the loop, before the others' and what they ask have theirs
 _MOST_WRITTEN = 2**19  # bytes of a peer's window that are used before what was written has left
 _LAST_CALLS_SECONDS = 0.5  # how long a peer has to see that no new calls are wanted
 _HTTP_1 = (b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"DELE")
@@ -134,6 +135,8 @@ class Peer(asyncio.Protocol):
             self._close_for_fault(data)
         elif self._server.draining:
             self._server.settled.set()
+        if len(data) > _MOST_READ:
+            self._give_way()
 
     def flush(self) -> None:
         """Writes what the connection has to say."""
@@ -249,6 +252,16 @@ class Peer(asyncio.Protocol):
             if not self.connection.is_http_2 and data[:4] in _HTTP_1:
                 self._transport.write(_HTTP_1_ANSWER)
             self._transport.close()
+
+    def _give_way(self) -> None:
+        """More may lie there, and the loop would go on reading it: all of that would be ahead of everybody else."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+            self._server.soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self._transport.is_closing() and not self.paused:
+            self._transport.resume_reading()
 
     def _count_refused(self) -> None:
         if not self._is_counted and self.connection.fault is not None:
@@ -413,6 +426,10 @@ class NativeTransport:
         """A connection has gone."""
         self._peers.discard(peer)
         self.settled.set()
+
+    def soon(self, work: Callable[[], None]) -> None:
+        """Has `work` done in the next turn of the loop."""
+        self._loop.call_soon(work)
 
     def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """A task that is over before the transport is."""

@@ -334,6 +334,20 @@ async def test_too_much_unread_by_one_is_nobody_else_s_matter(serve: Serve) -> N
             assert transport.statistics().refused == {"unread_bytes": times}
 
 
+async def test_a_peer_that_brings_much_in_one_go_gives_way(serve: Serve) -> None:
+    """libuv reads on while a read fills its buffer, and all of that would be ahead of everybody else."""
+    async with serve() as transport, SocketPeer.to(transport.address) as peer:
+        await peer.call("/t/Echo", b"x")
+        (inside,) = transport._peers
+        first = peer.requests.next_stream
+        inside.data_received(b"".join(peer.requests.call("/t/Echo", b"much" * 50) for _ in range(700)))
+        assert not inside._transport.is_reading()
+        await peer.until(lambda: len(peer.reading.ended) == 701)
+        assert inside._transport.is_reading()
+        assert peer.reading.answers[first].messages == [b"much" * 50]
+        assert (await peer.call("/t/Echo", b"next")).messages == [b"next"]
+
+
 # Time.
 
 
