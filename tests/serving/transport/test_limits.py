@@ -336,7 +336,7 @@ async def test_too_much_unread_by_one_is_nobody_else_s_matter(serve: Serve) -> N
 
 async def test_a_peer_that_brings_much_in_one_go_gives_way(serve: Serve) -> None:
     """libuv reads on while a read fills its buffer, and all of that would be ahead of everybody else."""
-    async with serve() as transport, SocketPeer.to(transport.address) as peer:
+    async with serve() as transport, SocketPeer.to(transport.address, first=wire.PREFACE + WIDE) as peer:
         await peer.call("/t/Echo", b"x")
         (inside,) = transport._peers
         first = peer.requests.next_stream
