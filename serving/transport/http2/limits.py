@@ -9,12 +9,20 @@ from serving.transport.http2.errors import ConnectionFault, ErrorCode
 _NS = 1_000_000_000
 
 
-class Rate(msgspec.Struct, frozen=True):
-    """A bucket of `burst` that refills by `per_second`, and by `per_answer` for every frame of answers sent."""
+class Rate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A bucket of `burst` that refills by `per_second`, and by `per_answer` for every frame of answers sent.
+
+    ValueError for a burst below 1 and for less than nothing of the other two.
+    """
 
     burst: int
     per_second: int
     per_answer: float = 0.0
+
+    def __post_init__(self) -> None:
+        """See the class."""
+        if self.burst < 1 or self.per_second < 0 or self.per_answer < 0:
+            raise ValueError(f"a rate: expected a burst from 1 and no number below 0, found {self}; correct the limits")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -33,9 +33,19 @@ def test_a_limit_that_excludes_every_request_is_refused(name: str) -> None:
             Limits(**{name: wrong})
 
 
-def test_unknown_limits_are_refused() -> None:
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"streams": 5},
+        {"pings": {"burst": 5, "per_second": 1, "per_call": 1.0}},
+        {"pings": {"burst": 0, "per_second": 1}},
+        {"pings": {"burst": 5, "per_second": -1}},
+    ],
+    ids=str,
+)
+def test_what_is_no_limit_is_refused(told: dict[str, Any]) -> None:
     with pytest.raises(msgspec.ValidationError):
-        msgspec.convert({"streams": 5}, Limits)
+        msgspec.convert(told, Limits)
 
 
 def test_a_rate_refills_by_time_and_by_answers() -> None:
