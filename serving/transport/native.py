@@ -321,8 +321,9 @@ class Peer(asyncio.Protocol):
     async def _stream(self, call: StreamingCall, method: Streaming, body: bytes, moved: asyncio.Event) -> None:
         """Runs a streaming method, as fast as its caller reads: one message waits at most."""
         remaining = None if call.deadline_ns == NO_DEADLINE_NS else (call.deadline_ns - time.monotonic_ns()) / _NS
+        deadline = asyncio.timeout(remaining)
         try:
-            async with asyncio.timeout(remaining), aclosing(method.stream(body)) as messages:
+            async with deadline, aclosing(method.stream(body)) as messages:
                 async for message in messages:
                     self.calls.send(call, message)
                     await self._resumed.wait()
@@ -330,13 +331,14 @@ class Peer(asyncio.Protocol):
                         moved.clear()
                         await moved.wait()
             self.calls.finish(call)
-        except TimeoutError:
-            call.refuse(DeadlinePassed("the deadline passed while the stream was open; ask again"))
         except ServingError as error:
             call.refuse(error)
         except Exception as error:
+            if deadline.expired():  # else it is a TimeoutError of the method's own
+                call.refuse(DeadlinePassed("the deadline passed while the stream was open; ask again"))
+                return
             LOG.error("a stream failed: %s", error, exc_info=error)
-            self.calls.refuse(call.stream_id, error, headed=call.headed)
+            call.refuse(error)
 
 
 class _Watch:

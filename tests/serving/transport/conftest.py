@@ -36,6 +36,7 @@ class Served:
             "/t/Fail": Unary(self._fail),
             "/t/Count": Streaming(self._count),
             "/t/Until": Streaming(self._until),
+            "/t/Late": Streaming(self._late),
         }
 
     def _echo(self, call: Call, body: bytes) -> None:
@@ -65,6 +66,10 @@ class Served:
         assert self.open_streams is not None
         await self.open_streams.wait()
         yield b"over"
+
+    async def _late(self, body: bytes) -> AsyncGenerator[bytes, None]:
+        yield b"begun"
+        raise TimeoutError("a database's, say")
 
 
 class InMemory:
