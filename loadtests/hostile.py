@@ -26,6 +26,7 @@ from serving.transport.http2.hpack import Encoder
 
 LOOPBACK = "127.0.0.1"
 _STEP = 500  # requests made at once
+_BOMBS = 4
 _PATIENCE = Struct("ll").pack(0, 200_000)  # that a server may take nothing, before the attack goes on elsewhere: 0.2 s
 _SLOW = 300
 _SLOW_STEP_SECONDS = 0.05
@@ -125,8 +126,8 @@ def _repeat(line: Line, first: bytes, more: bytes) -> None:
             alive = line.send(more)
 
 
-def _streams(line: Line, make: Callable[[int], bytes], first: bytes = b"") -> None:
-    """Steps of streams, their numbers rising, as long as each connection lives. Steps are made once."""
+def _streams(line: Line, make: Callable[[int], bytes], first: bytes = b"", *, step: int = _STEP) -> None:
+    """Steps of `step` streams, their numbers rising, as long as each connection lives. Steps are made once."""
     steps: list[bytes] = []
     while line.goes_on:
         line.begin()
@@ -135,7 +136,7 @@ def _streams(line: Line, make: Callable[[int], bytes], first: bytes = b"") -> No
             if not alive or not line.goes_on:
                 break
             if at == len(steps):
-                steps.append(make(1 + 2 * _STEP * at))
+                steps.append(make(1 + 2 * step * at))
             alive = line.send(steps[at])
 
 
@@ -181,10 +182,10 @@ def hpack_bomb(line: Line) -> None:
     large = b"\x40\x06x-bomb\x7f\xa1\x1e" + b"y" * 4000  # a literal that enters the table
     bomb = line.block + b"\xbe" * (frames.LEAST_MAX_FRAME_BYTES - len(line.block))
 
-    def step(at: int) -> bytes:
-        return b"".join(wire.head(each, bomb, end=True) for each in range(at + 2, at + 2 * _STEP + 2, 2))
+    def some(at: int) -> bytes:
+        return b"".join(wire.head(each, bomb, end=True) for each in range(at + 2, at + 2 * _BOMBS + 2, 2))
 
-    _streams(line, step, wire.head(1, line.block + large, end=True))
+    _streams(line, some, wire.head(1, line.block + large, end=True), step=_BOMBS)
 
 
 def garbage(line: Line) -> None:
