@@ -51,10 +51,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> BenchModel:
 
 @dataclass(frozen=True, eq=False)
 class WrongEchoes(EchoQuestions):
-    """Expects another message than it sends, in one of them."""
+    """Expects another message than it sends, in one of fifty: wherever in the cycle a run begins, it meets one."""
 
     def check_one(self, number: int, reply: bytes) -> None:
-        super().check_one(number if number != 3 else 78, reply)
+        super().check_one(number + (number % 50 == 3), reply)
 
 
 def test_a_reading_of_a_server_in_a_process_of_its_own(server: Server) -> None:
@@ -71,7 +71,7 @@ def test_a_reading_of_a_server_in_a_process_of_its_own(server: Server) -> None:
 
 def test_one_wrong_answer_among_many_refuses_the_reading(server: Server) -> None:
     plan = Plan(address=server.address, path=ECHOES.path, seconds=0.2, in_flight=8, keep_every=1)
-    with pytest.raises(ReadingRefused, match="question 3: expected the 10 bytes that were sent"):
+    with pytest.raises(ReadingRefused, match=r"question \d*[05]?3: expected the \d+ bytes that were sent"):
         ask(server, WrongEchoes(ECHOES.messages), plan)
 
 
