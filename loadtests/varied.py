@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import compress
 from typing import Protocol, runtime_checkable
+
+import numpy as np
 
 from loadtests.client_files import ClientFailed, Outcome, Plan, Texts, ask_in_process
 from loadtests.h2load import Load, Reading, ReadingRefused
@@ -138,10 +140,15 @@ def ask(server: Server, question: ManyQuestions, plan: Plan, *, client: str = CL
 
 
 def check_replies(question: ManyQuestions, replies: Texts) -> None:
-    """ReadingRefused unless kept replies, of at most a few thousand, are right; and when none was kept."""
+    """ReadingRefused unless kept replies, of at most a few thousand, are right; and when none was kept.
+
+    They are drawn by chance, always the same: every n-th would be the same questions of a cycle again and again.
+    """
     if not len(replies):
         raise ReadingRefused(f"{question.path}: expected replies to check, found that none was kept")
-    for number, reply in islice(replies, 0, None, -(-len(replies) // _MOST_CHECKED)):
+    drawn = np.zeros(len(replies), bool)
+    drawn[np.random.default_rng(0).permutation(len(replies))[:_MOST_CHECKED]] = True
+    for number, reply in compress(replies, drawn):
         try:
             question.check_one(number, reply)
         except WrongAnswer as error:
