@@ -38,6 +38,7 @@ from serving.handlers.scorer import Scorer
 from serving.recorder import RingRecorder
 from serving.runtime.backend import Backend, Model
 from serving.runtime.engine import NO_DEADLINE_NS, Engine
+from serving.runtime.lane import Single
 from serving.runtime.onnx_backend import OnnxBackend
 
 Float32s = npt.NDArray[np.float32]
@@ -59,7 +60,7 @@ class First:
         return rows[:, 0].copy()
 
 
-class Call:
+class Call(Single):
     """A call that keeps nothing."""
 
     __slots__ = ("began_ns", "cancelled", "deadline_ns")

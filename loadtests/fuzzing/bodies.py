@@ -26,6 +26,7 @@ from serving.handlers.scorer import Scorer
 from serving.handlers.table import data_plane
 from serving.runtime.backend import LinearBackend, Model
 from serving.runtime.engine import NO_DEADLINE_NS, Engine
+from serving.runtime.lane import Single
 from serving.transport.methods import Unary
 
 SET_ID = bytes.fromhex("ab" * 32)
@@ -38,7 +39,7 @@ _CALLS_AT_ONCE = 2
 _NOW_NS = 1_000  # time stands still: what a call is told depends on its body alone
 
 
-class Call:
+class Call(Single):
     """One call, and how it ended."""
 
     def __init__(self) -> None:

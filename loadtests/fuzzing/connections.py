@@ -13,7 +13,8 @@ from typing import Any
 
 from serving.errors import Overloaded, WrongValue
 from serving.transport.call import Call
-from serving.transport.grpc.server import Calls, StreamingCall, Unfinished
+from serving.transport.grpc.calls import StreamingCall
+from serving.transport.grpc.server import Calls, Unfinished
 from serving.transport.http2 import frames
 from serving.transport.http2.client import ClientConnection
 from serving.transport.http2.errors import ConnectionFault

@@ -121,6 +121,23 @@ class Form:
         self.calls.append(call)
         self.blocks.append(features)
 
+    def take_all(self, calls: Caller, features: Bytes) -> bool:
+        """The same of many calls at once, uint8 [call, 4 · rows · feature]; False where it was not done."""
+        lane, rows = self.lane, self.rows * calls.count
+        waiting = lane.waiting + rows
+        if features.shape[1] != self._size:
+            return False
+        if (waiting > lane.free or calls.deadline_ns <= lane.soonest_ns) and (
+            self._engine.objection(lane, rows, calls) is not None
+        ):
+            return False
+        if not self.calls:
+            self._engine.enter(self)
+        lane.waiting = waiting
+        self.calls.append(calls)
+        self.blocks.append(features.tobytes())
+        return True
+
     def fault(self, rows: Float32s) -> ServingError | None:
         """See Work.fault."""
         try:
@@ -144,11 +161,14 @@ class Form:
         data, size, at = scores.tobytes(), 4 * self.rows, 0
         for call in calls:
             try:
-                call.answer(head + data[at : at + size] + tail)
+                if call.count == 1:
+                    call.answer(head + data[at : at + size] + tail)
+                else:
+                    call.answer_each(head, data[at : at + size * call.count], tail)
             except Exception as error:  # noqa: BLE001 - a defect of ours harms no other call
                 self._fail(call, error)
-            at += size
-        self._host.counts.rows[RowStatus.OK] += len(calls) * self.rows
+            at += size * call.count
+        self._host.counts.rows[RowStatus.OK] += len(scores)
 
     def refuse(self, calls: Sequence[Caller], error: ServingError) -> None:
         """See Work.refuse."""
@@ -164,7 +184,7 @@ class Form:
     def _finish_each(self, calls: Sequence[Caller], scores: Float32s) -> None:
         """Writes one reply after the other, by the route they came in by unless the signal was halted meanwhile."""
         halted = halted_since(self._host, self.route)
-        for at, call in enumerate(calls):
+        for at, call in enumerate(each for caller in calls for each in caller.spread()):
             own = scores[at * self.rows : (at + 1) * self.rows]
             try:
                 answer = self._answer(own) if halted is None else refused_answer(halted, self.rows, self.model.digest)
@@ -202,6 +222,10 @@ class Fixed:
             self._reply: bytes | ServingError = write(answer)
         except ServingError as error:
             self._reply = error
+
+    def take_all(self, calls: Caller, features: Bytes) -> bool:
+        """See Form.take_all: each is answered by itself."""
+        return False
 
     def take(self, call: Caller, features: Block = b"") -> None:
         """Answers `call`."""

@@ -20,7 +20,8 @@ from serving.handlers.routes import Route
 from serving.handlers.scorer import Scorer
 from serving.handlers.wire import parse
 from serving.runtime.backend import Model
-from serving.transport.call import Call
+from serving.runtime.lane import Caller
+from serving.transport.call import Bytes, Call
 
 SERVICE: str = oip.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 PLATFORM = "onnx_onnxv1"  # the protocol's name for ONNX files (inference_grpc.md, "Platforms")
@@ -54,6 +55,10 @@ class Inference:
             self._infer(call, body)
         except ServingError as error:
             self._scorer.refuse(call, error)
+
+    def infer_all(self, calls: Caller, bodies: Bytes) -> bool:
+        """Answers many calls: see Unary.answer_all."""
+        return self._scorer.take_all(self.plans, calls, bodies)
 
     def server_live(self, body: bytes) -> bytes:
         """Answers a `ServerLiveRequest`."""

@@ -14,6 +14,8 @@ repeat the prefix, so a handler parses it once:
         self._plans.learn(ModelInferRequest, RAW_INPUT_CONTENTS, body, features, form)
         form.take(call, features)
 
+Many that came in together go the same way together: `find_all`, then `form.take_all`.
+
 `self._plans = scorer.plans()`, once; the scorer drops what a book holds at every swap and when it drains. `write` gives
 the reply to any answer of that request, or raises the ServingError that it is to be refused with (a halted signal, a
 score that may not leave); it must compare equal for requests whose replies are equal, and must put the scores' bytes
@@ -30,6 +32,8 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 MOST_PLANS = 4096
@@ -79,6 +83,13 @@ class Plans(Generic[F]):
             return plan
         other = self._by_prefix.get(body[: plan.at])
         return other if other is not None and other.length == len(body) else None
+
+    def find_all(self, bodies: npt.NDArray[np.uint8]) -> Plan[F] | None:
+        """The plan of all of `bodies`, uint8 [n, bytes], or None where they have not the same."""
+        plan = self.find(bodies[0].tobytes())
+        if plan is None or bodies[:, : plan.at].tobytes() != plan.prefix * len(bodies):
+            return None
+        return plan
 
     def learn(self, kind: Any, field: int, body: bytes, features: bytes, form: F) -> None:
         """Remembers what a `kind` says whose `field` held `features`, if they are the last field of `body`."""

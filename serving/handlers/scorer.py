@@ -40,7 +40,7 @@ from serving.runtime.backend import Model
 from serving.runtime.engine import Engine
 from serving.runtime.lane import Caller
 from serving.statistics import ScorerCounts
-from serving.transport.call import AwaitedCall, Call
+from serving.transport.call import AwaitedCall, Bytes, Call
 
 RECHECK_SECONDS = 1.0  # how long a subscriber may believe in a row that has run out
 MOST_FORMS = 4096
@@ -115,7 +115,7 @@ class Scorer:
 
     def refuse(self, call: Caller, error: ServingError) -> None:
         """Counts `error` and ends `call` with it."""
-        self.counts.errors[type(error).__name__] += 1
+        self.counts.errors[type(error).__name__] += call.count
         call.refuse(error)
 
     def score(self, call: Call, body: bytes) -> None:
@@ -149,6 +149,18 @@ class Scorer:
             self._ask(call, body)
         except ServingError as error:
             self.refuse(call, error)
+
+    def score_all(self, calls: Caller, bodies: Bytes) -> bool:
+        """Answers many calls, if their requests differ in inline features alone: see Unary.answer_all."""
+        return self.take_all(self._plans, calls, bodies)
+
+    def take_all(self, plans: Plans[Ready], calls: Caller, bodies: Bytes) -> bool:
+        """Hands many calls to the form of their one plan, if they have one: see Unary.answer_all."""
+        plan = plans.find_all(bodies)
+        if plan is None or not plan.form.take_all(calls, bodies[:, plan.at :]):
+            return False
+        self.counts.requests += calls.count
+        return True
 
     def describe(self, body: bytes) -> bytes:
         """Answers a `DescribeRequest`. UnknownSignal or MalformedRequest for a bad one."""

@@ -20,10 +20,10 @@ def data_plane(scorer: Scorer, book: HealthBook) -> Methods:
     """The methods of a worker that has these handlers."""
     models = Inference(scorer, book)
     return {
-        f"/{SCORER}/Score": Unary(scorer.score),
+        f"/{SCORER}/Score": Unary(scorer.score, scorer.score_all),
         f"/{SCORER}/Subscribe": Streaming(scorer.subscribe),
         f"/{SCORER}/Describe": answering(scorer, scorer.describe),
-        f"/{inference.SERVICE}/ModelInfer": Unary(models.infer),
+        f"/{inference.SERVICE}/ModelInfer": Unary(models.infer, models.infer_all),
         f"/{inference.SERVICE}/ServerLive": answering(scorer, models.server_live),
         f"/{inference.SERVICE}/ServerReady": answering(scorer, models.server_ready),
         f"/{inference.SERVICE}/ModelReady": answering(scorer, models.model_ready),

@@ -20,7 +20,7 @@ Moment = tuple[int, int]  # when calls came in, and how many did
 
 
 class Part(NamedTuple):
-    """One work's share of a batch: a block for each call, or one for all where the work is shared."""
+    """One work's share of a batch: a block for each caller, or one for all where the work is shared."""
 
     work: Work
     calls: list[Caller]
@@ -29,7 +29,21 @@ class Part(NamedTuple):
     @property
     def rows(self) -> int:
         """How many rows the blocks hold."""
-        return len(self.blocks) * self.work.rows
+        return sum(map(len, self.blocks)) // (4 * self.work.lane.columns)
+
+    @property
+    def callers(self) -> int:
+        """How many calls it is for."""
+        return sum(call.count for call in self.calls)
+
+    def spread(self) -> Part:
+        """The same with every call by itself."""
+        if all(call.count == 1 for call in self.calls):
+            return self
+        calls = [each for call in self.calls for each in call.spread()]
+        data, size = b"".join(self.blocks), 4 * self.work.lane.columns * self.work.rows
+        blocks: list[Block] = [data[at : at + size] for at in range(0, len(data), size)]
+        return Part(self.work, calls, self.blocks if self.work.shared else blocks)
 
 
 class Alone(NamedTuple):
@@ -133,7 +147,7 @@ def look_over(calls: Sequence[Caller], moments: list[Moment]) -> int:
         if call.began_ns != began_ns:
             moments.append((began_ns, count))
             began_ns, count = call.began_ns, 0
-        count += 1
+        count += call.count
     moments.append((began_ns, count))
     return soonest_ns
 
@@ -145,7 +159,7 @@ def look_over_all(parts: Iterable[Part]) -> tuple[list[Moment], int]:
 
 
 def rest(part: Part, errors: Sequence[ServingError | None]) -> Part:
-    """`part` without the calls that have an error; those end with it."""
+    """`part`, whose calls are spread, without those that have an error; those end with it."""
     for call, error in zip(part.calls, errors, strict=True):
         if error is not None:
             part.work.refuse((call,), error)
@@ -156,7 +170,8 @@ def rest(part: Part, errors: Sequence[ServingError | None]) -> Part:
 
 def without_faults(batch: Batch) -> Batch | None:
     """`batch` without the calls whose rows may not be run; those are refused by name. None when none is left."""
-    parts = [rest(part, _faults(part, batch.rows[at])) for part, at in batch.slices()]
+    spread = [(part.spread(), batch.rows[at]) for part, at in batch.slices()]
+    parts = [rest(part, _faults(part, rows)) for part, rows in spread]
     parts = [part for part in parts if part.calls]
     if not parts:
         return None

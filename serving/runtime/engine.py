@@ -90,7 +90,7 @@ class Engine:
     @property
     def in_flight(self) -> int:
         """Calls that wait or are being run."""
-        waiting = sum(len(work.calls) for lane in self._lanes.values() for work in lane.works)
+        waiting = sum(call.count for lane in self._lanes.values() for work in lane.works for call in work.calls)
         return waiting + sum(batch.callers for batch in self._threaded)
 
     def lane(self, model: Model) -> Lane:
@@ -111,17 +111,29 @@ class Engine:
 
         What nobody is ahead of is always admitted: a prediction that nothing is run to correct would stay wrong.
         """
+        error = self.objection(lane, rows, call)
+        if error is None:
+            return
+        if isinstance(error, Overloaded):
+            self.counts.shed += 1
+        else:
+            self.counts.expired += 1
+        raise error
+
+    def objection(self, lane: Lane, rows: int, call: Caller) -> ServingError | None:
+        """What `admit` would raise, without counting it."""
         now_ns = self.now_ns()
         if call.deadline_ns <= now_ns:
-            self.counts.expired += 1
-            raise DeadlinePassed("the deadline passed before the call could be queued; allow more time")
+            return DeadlinePassed("the deadline passed before the call could be queued; allow more time")
         if not (lane.waiting or self._entered or lane.running_until_ns):
             lane.free, lane.soonest_ns = rows, now_ns
-            return
+            return None
         ahead_ns = self._ahead_ns(lane, now_ns)
-        self._check_wait(lane, rows, call.deadline_ns - now_ns, ahead_ns)
-        lane.free = min(lane.waiting + max(rows, _STEP_ROWS), self._max_waiting_rows)
-        lane.soonest_ns = now_ns + int(ahead_ns + lane.cost.expected_ns(lane.free))
+        error = self._too_long(lane, rows, call.deadline_ns - now_ns, ahead_ns)
+        if error is None:
+            lane.free = min(lane.waiting + max(rows, _STEP_ROWS), self._max_waiting_rows)
+            lane.soonest_ns = now_ns + int(ahead_ns + lane.cost.expected_ns(lane.free))
+        return error
 
     def enter(self, work: Work) -> None:
         """Has `work`, whose calls begin to come, run when this turn of the loop ends, or after the run under way."""
@@ -167,7 +179,7 @@ class Engine:
             return False
         work = works[0]
         calls, blocks = work.calls, work.blocks
-        if len(calls) != 1 or work.shared or lane.cost.expected_ns(work.rows) > self._stall_ns:
+        if len(calls) != 1 or calls[0].count != 1 or work.shared or lane.cost.expected_ns(work.rows) > self._stall_ns:
             return False
         call = calls[0]
         now_ns = self.now_ns()
@@ -213,7 +225,8 @@ class Engine:
 
     def _still_wanted(self, lane: Lane, parts: list[Part], now_ns: int) -> list[Part]:
         """What is left without the calls that are cancelled or expired, or too many for the release."""
-        wanted = [rest(part, [self._unwanted(call, now_ns) for call in part.calls]) for part in parts]
+        spread = [part.spread() for part in parts]
+        wanted = [rest(part, [self._unwanted(call, now_ns) for call in part.calls]) for part in spread]
         if lane.limited:
             wanted = [rest(part, _too_many(lane.model, part, now_ns)) for part in wanted]
         return [part for part in wanted if part.calls]
@@ -257,7 +270,7 @@ class Engine:
         """Hands each work its scores, in their order, or the error."""
         if isinstance(outcome, ServingError):
             for part in batch.parts:
-                self.counts.failed += len(part.calls)
+                self.counts.failed += part.callers
                 part.work.refuse(part.calls, outcome)
         else:
             batch.scores = outcome
@@ -271,7 +284,7 @@ class Engine:
     def _finish(self, part: Part, scores: Float32s, sound: bool, late_ns: int) -> None:
         """Hands a work its scores. late_ns: calls whose deadline is not after it are refused; 0 where there is none."""
         if late_ns and not part.work.shared:  # a shared one has more callers than the batch's, and sees to it
-            part, scores = self._in_time(part, scores, late_ns)
+            part, scores = self._in_time(part.spread(), scores, late_ns)
         if part.calls:
             self._hand(part.work, part.calls, scores, sound)
 
@@ -326,7 +339,7 @@ class Engine:
             ahead_ns += max(1, lane.running_until_ns - now_ns) + lane.cost.expected_ns(lane.waiting)
         return ahead_ns
 
-    def _check_wait(self, lane: Lane, rows: int, left_ns: int, ahead_ns: float) -> None:
+    def _too_long(self, lane: Lane, rows: int, left_ns: int, ahead_ns: float) -> Overloaded | None:
         """Overloaded when a call with `left_ns` until its deadline would wait too long, or for too many rows."""
         waiting = lane.waiting
         own_ns = max(0.0, lane.cost.expected_ns(waiting + rows) - lane.cost.expected_ns(waiting))
@@ -337,9 +350,8 @@ class Engine:
         elif ahead_ns + own_ns > left_ns:
             why = f"expected an answer within {_ms(left_ns)}, found {_ms(ahead_ns + own_ns)} of work until then"
         else:
-            return
-        self.counts.shed += 1
-        raise Overloaded(
+            return None
+        return Overloaded(
             f"{why}; back off and repeat, or ask another worker", retry_after_ms=max(1, round(ahead_ns / _NS_PER_MS))
         )
 

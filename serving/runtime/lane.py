@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,16 @@ NO_DEADLINE_NS = 2**63 - 1
 
 
 class Caller(Protocol):
-    """Who waits for scores: a call as the engine and the works see it. Ended once, by its work."""
+    """Who waits for scores: a call as the engine and the works see it. Ended once, by its work.
+
+    Many that came in at one moment, with one deadline, may be one Caller, whose block holds the rows of all, in their
+    order. What is to be done with some of them alone is done once they are spread.
+    """
+
+    @property
+    def count(self) -> int:
+        """How many calls it is."""
+        ...
 
     @property
     def began_ns(self) -> int:
@@ -33,16 +42,44 @@ class Caller(Protocol):
 
     @property
     def cancelled(self) -> bool:
-        """Nobody waits any more."""
+        """Nobody waits any more; of many: for some of them."""
         ...
 
     def answer(self, body: bytes) -> None:
-        """Sends the reply."""
+        """Sends the reply; to each of many."""
+        ...
+
+    def answer_each(self, head: bytes, contents: bytes, tail: bytes) -> None:
+        """Sends each call's reply: `head`, its share of `contents`, `tail`."""
+        ...
+
+    def spread(self) -> Sequence[Caller]:
+        """Each of the calls by itself, in the order of their rows; those that are cancelled say so."""
         ...
 
     def refuse(self, error: ServingError) -> None:
         """Ends the call with `error`."""
         ...
+
+
+class Single:
+    """What is alike in Callers that are one call."""
+
+    __slots__ = ()
+
+    count: ClassVar[int] = 1
+
+    def answer(self, body: bytes) -> None:
+        """See Caller.answer."""
+        raise NotImplementedError
+
+    def answer_each(self, head: bytes, contents: bytes, tail: bytes) -> None:
+        """See Caller.answer_each."""
+        self.answer(head + contents + tail)
+
+    def spread(self) -> tuple[Self, ...]:
+        """See Caller.spread."""
+        return (self,)
 
 
 class Work(Protocol):

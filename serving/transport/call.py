@@ -5,33 +5,28 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from serving.errors import ServingError
 from serving.runtime.engine import NO_DEADLINE_NS
+from serving.runtime.lane import Caller, Single
 
+Bytes = npt.NDArray[np.uint8]
 Metadata = tuple[tuple[str, str], ...]
 
 
-class Call(Protocol):
-    """One unary call, as a transport holds it. Exactly one of `answer` and `refuse` is called, once, from the loop."""
+class Call(Caller, Protocol):
+    """One unary call, as a transport holds it. It is ended once, from the loop."""
 
-    began_ns: int  # when it came in, monotonic clock
-    deadline_ns: int  # on the same clock; NO_DEADLINE_NS without one
-    cancelled: bool  # the caller went away: its work need not be done
-
-    def answer(self, body: bytes) -> None:
-        """Sends the reply."""
-        ...
-
-    def refuse(self, error: ServingError) -> None:
-        """Ends the call with the status that `serving.status` gives `error`."""
-        ...
+    deadline_ns: int
 
     def metadata(self) -> Metadata:
         """What the caller sent beside the message: lower-case names; binary values in base64 without padding."""
         ...
 
 
-class AwaitedCall:
+class AwaitedCall(Single):
     """A call whose reply a coroutine awaits. `reply` raises the error that the call was refused with."""
 
     __slots__ = ("_metadata", "began_ns", "cancelled", "deadline_ns", "reply")

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 
-from serving.transport.call import Call
+from serving.runtime.lane import Caller
+from serving.transport.call import Bytes, Call
 
 
 @dataclass(frozen=True, slots=True)
 class Unary:
-    """One message in, one out. answer: called in the turn of the loop that brought the request; it never waits."""
+    """One message in, one out. answer: called in the turn of the loop that brought the request; it never waits.
+
+    answer_all: the same of many calls whose messages have one size: uint8 [call, bytes], a view to be copied if kept.
+    It answers each as `answer` would, or does nothing and returns False: they are then handed over one by one.
+    """
 
     answer: Callable[[Call, bytes], None]
+    answer_all: Callable[[Caller, Bytes], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ from typing import cast
 from serving.errors import DeadlinePassed, ServingError
 from serving.runtime.engine import NO_DEADLINE_NS
 from serving.transport.door import Door
-from serving.transport.grpc.server import Calls, StreamingCall, Unfinished
+from serving.transport.grpc.calls import StreamingCall
+from serving.transport.grpc.server import Calls, Unfinished
 from serving.transport.http2.errors import ConnectionFault, ErrorCode
 from serving.transport.http2.limits import Budget, Limits
 from serving.transport.listen import Tls, address_of, bind

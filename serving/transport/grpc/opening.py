@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable
 
 from serving.errors import DeadlinePassed, MalformedRequest, ServingError, UnknownEncoding, UnknownMethod
-from serving.transport.call import Call
+from serving.runtime.lane import Caller
+from serving.transport.call import Bytes, Call
 from serving.transport.grpc.message import PREFIX_BYTES
 from serving.transport.http2.hpack import Head
 from serving.transport.http2.server import request_fault
@@ -41,6 +42,7 @@ class Opening:
 
     __slots__ = (
         "answer",
+        "answer_all",
         "content_length",
         "fault",
         "gzip",
@@ -55,6 +57,7 @@ class Opening:
     def __init__(self) -> None:
         self.method: Method | None = None
         self.answer: Callable[[Call, bytes], None] | None = None
+        self.answer_all: Callable[[Caller, Bytes], bool] | None = None
         self.usual_bytes = -1
         self.usual_prefix = b""
         self.timeout_ns = 0
@@ -95,7 +98,8 @@ def opening_of(head: Head, methods: Methods) -> Opening:
         opening.refusal = error
         return opening
     opening.method = method
-    opening.answer = method.answer if isinstance(method, Unary) else None
+    if isinstance(method, Unary):
+        opening.answer, opening.answer_all = method.answer, method.answer_all
     return opening
 
 

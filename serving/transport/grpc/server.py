@@ -6,32 +6,28 @@ http2 → Calls.whole_request → method.answer(call, message) → call.answer(r
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from struct import Struct
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from serving.errors import DeadlinePassed, MessageTooLarge, Overloaded, ServingError
 from serving.runtime.engine import NO_DEADLINE_NS
-from serving.transport.call import Metadata
+from serving.transport.grpc.calls import CallGroup, NativeCall, StreamingCall
 from serving.transport.grpc.ending import ANSWER_BLOCK, OK_BLOCK, error_block, http_block
 from serving.transport.grpc.message import PREFIX, PREFIX_BYTES, check_prefix, only_message
 from serving.transport.grpc.opening import NO_LENGTH, HttpAnswer, Opening, opening_of
 from serving.transport.http2 import frames
 from serving.transport.http2.errors import ErrorCode, StreamFault
 from serving.transport.http2.hpack import Head
+from serving.transport.http2.layout import Bytes
 from serving.transport.http2.limits import Budget, Limits
 from serving.transport.http2.server import ServerConnection
 from serving.transport.methods import Methods, Streaming, Unary
 
 LOG = logging.getLogger("signalbox.calls")
 
-# An answer is HEADERS, DATA and trailers; only the stream's number and the message differ.
-_ANSWER_HEAD = frames.frame(frames.HEADERS, frames.END_HEADERS, 0, ANSWER_BLOCK)[:5]
-_END_HEAD = frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 0, OK_BLOCK)[:5]
 _STREAM_BYTES = 512  # what a stream costs beside its head and content, about
 _MOST_IGNORED_BYTES = 65_536  # of a request that is no gRPC
 _FIELD_BYTES = 128  # what a field costs beside its bytes, about
-_RESERVED = frozenset((b"te", b"content-type", b"grpc-timeout", b"grpc-encoding", b"grpc-accept-encoding"))
 
 
 class Unfinished:
@@ -96,73 +92,6 @@ class _Incoming:
             check_prefix(bytes(content[:PREFIX_BYTES]), max_bytes)
 
 
-class NativeCall:
-    """A unary call that has come in whole; see serving.transport.call.Call. Lives as long as the call."""
-
-    __slots__ = ("_calls", "_head", "began_ns", "cancelled", "deadline_ns", "stream_id")
-
-    def __init__(self, calls: Calls, stream_id: int, head: Head, began_ns: int, deadline_ns: int) -> None:
-        self._calls = calls
-        self._head = head
-        self.stream_id = stream_id
-        self.began_ns = began_ns
-        self.deadline_ns = deadline_ns
-        self.cancelled = False
-
-    def answer(self, body: bytes) -> None:
-        """See Call.answer."""
-        if self.cancelled:
-            return
-        calls = self._calls
-        layout = _LAYOUTS.get(len(body)) or _layout(len(body))
-        sending = calls.sending
-        size = layout.size
-        if size > sending.window or size > sending.small:
-            calls.answer_long(self, body)
-            return
-        sending.window -= size
-        self.cancelled = True  # it is over: nothing is answered twice
-        stream_id = self.stream_id
-        del calls.streams[stream_id]
-        if sending.used:
-            sending.forget(stream_id)
-        calls.connection.answered += 1
-        calls.out.append(
-            layout.pack(
-                _ANSWER_HEAD, stream_id, layout.middle, stream_id, layout.prefix, body, _END_HEAD, stream_id, OK_BLOCK
-            )
-        )
-        if not calls.marked:
-            calls.mark()
-
-    def refuse(self, error: ServingError) -> None:
-        """See Call.refuse."""
-        self._calls.refuse(self.stream_id, error)
-
-    def metadata(self) -> Metadata:
-        """See Call.metadata."""
-        return tuple(
-            (name.decode("ascii"), (value.rstrip(b"=") if name.endswith(b"-bin") else value).decode("latin-1"))
-            for name, value in self._head.fields
-            if name[:1] != b":" and name not in _RESERVED
-        )
-
-
-class StreamingCall(NativeCall):
-    """A call of a streaming method. headed: the head of its answer is out. wake: it may go on, or it is over."""
-
-    __slots__ = ("headed", "wake")
-
-    def __init__(self, calls: Calls, stream_id: int, head: Head, began_ns: int, deadline_ns: int) -> None:
-        super().__init__(calls, stream_id, head, began_ns, deadline_ns)
-        self.headed = False
-        self.wake: Callable[[], None] | None = None
-
-    def refuse(self, error: BaseException) -> None:
-        """See Call.refuse."""
-        self._calls.refuse(self.stream_id, error, headed=self.headed)
-
-
 class Calls:
     """The calls of one connection: its Receiver. Lives as long as the connection.
 
@@ -211,6 +140,36 @@ class Calls:
             return
         self.request_head(stream_id, head, ended=False)
         self.request_data(stream_id, data[start:stop], ended=True)
+
+    def whole_requests(self, stream_ids: Sequence[int], head: Head, contents: Bytes) -> None:
+        """See http2.server.Receiver: the hot path of a peer that asks much at once."""
+        opening = head.meaning
+        size = contents.shape[1]
+        if opening is not None and opening.answer_all is not None and size == opening.usual_bytes:
+            prefixes = contents[:, :PREFIX_BYTES].tobytes()
+            if prefixes == opening.usual_prefix * len(stream_ids) and self._answer_all(stream_ids, head, contents):
+                return
+        data = contents.tobytes()
+        for place, stream_id in enumerate(stream_ids):
+            self.whole_request(stream_id, head, data, place * size, (place + 1) * size)
+
+    def _answer_all(self, stream_ids: Sequence[int], head: Head, contents: Bytes) -> bool:
+        """Hands the calls over together; False where the method would rather have them one by one."""
+        opening = head.meaning
+        began_ns = self.connection.now_ns
+        deadline_ns = began_ns + opening.timeout_ns if opening.timeout_ns else NO_DEADLINE_NS
+        group = CallGroup(self, tuple(stream_ids), head, began_ns, deadline_ns)
+        self.streams.update(dict.fromkeys(stream_ids, group))
+        try:
+            if opening.answer_all(group, contents[:, PREFIX_BYTES:]):
+                return True
+        except Exception as error:  # noqa: BLE001 - a defect of ours ends these calls, not the connection
+            for stream_id in stream_ids:
+                self._failed(stream_id, error)
+            return True
+        for stream_id in stream_ids:
+            del self.streams[stream_id]
+        return False
 
     def request_head(self, stream_id: int, head: Head, *, ended: bool) -> None:
         """See http2.server.Receiver."""
@@ -262,6 +221,8 @@ class Calls:
         """See http2.server.Receiver."""
         if isinstance(stream, _Incoming):
             self._unfinished.give(stream)
+        elif isinstance(stream, CallGroup):
+            stream.lose(stream_id)
         elif isinstance(stream, NativeCall):
             stream.cancelled = True
             if isinstance(stream, StreamingCall) and stream.wake is not None:
@@ -322,6 +283,8 @@ class Calls:
         stream = connection.streams[stream_id]
         if isinstance(stream, _Incoming):
             self._unfinished.give(stream)
+        elif isinstance(stream, CallGroup):
+            stream.lose(stream_id)
         elif isinstance(stream, NativeCall):
             stream.cancelled = True
         connection.sending.forget(stream_id)
@@ -422,33 +385,3 @@ class Calls:
     def _write_block(self, stream_id: int, block: bytes, *, ended: bool) -> None:
         self.sending.block(stream_id, block, ended=ended)
         self.mark()
-
-
-class _Layout:
-    """An answer's bytes that depend on its message's size alone, and what puts them together.
-
-    size: of the content. middle: the head's block, and the size, type and flags of the DATA frame. prefix: the
-    message's.
-    """
-
-    __slots__ = ("middle", "pack", "prefix", "size")
-
-    def __init__(self, pack: Callable[..., bytes], size: int, middle: bytes, prefix: bytes) -> None:
-        self.pack = pack
-        self.size = size
-        self.middle = middle
-        self.prefix = prefix
-
-
-_LAYOUTS: dict[int, _Layout] = {}  # bytes of a message → layout: at most one for each size that fits a frame
-_NO_LAYOUT = _Layout(Struct("").pack, frames.LEAST_MAX_FRAME_BYTES + 1, b"", b"")
-
-
-def _layout(message_bytes: int) -> _Layout:
-    size = message_bytes + PREFIX_BYTES
-    if size > frames.LEAST_MAX_FRAME_BYTES:
-        return _NO_LAYOUT
-    middle = ANSWER_BLOCK + frames.frame(frames.DATA, 0, 0, bytes(size))[:5]
-    layout = Struct(f">5sI{len(middle)}sI5s{message_bytes}s5sI{len(OK_BLOCK)}s")
-    _LAYOUTS[message_bytes] = _Layout(layout.pack, size, middle, PREFIX.pack(0, message_bytes))
-    return _LAYOUTS[message_bytes]

@@ -10,6 +10,7 @@ How many streams the peer allows at once is in `most_streams`; holding to it is 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from serving.transport.http2 import frames
@@ -17,7 +18,7 @@ from serving.transport.http2.connection import Connection
 from serving.transport.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from serving.transport.http2.frames import Setting
 from serving.transport.http2.hpack import FIRST_TABLE_BYTES, Head, HeaderListTooLarge
-from serving.transport.http2.layout import LEAST_RUN, Bytes, Layout
+from serving.transport.http2.layout import LEAST_RUN, Bytes, Fixed, Layout, Open
 from serving.transport.http2.limits import Limits
 
 _MAX_FRAME = frames.LEAST_MAX_FRAME_BYTES
@@ -49,6 +50,35 @@ class Receiver(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class _Answers:
+    """The layout of the answer that came last, and what its blocks mean."""
+
+    block: bytes
+    head: Head
+    size: int
+    end_block: bytes
+    trailers: Head
+    layout: Layout
+
+    @classmethod
+    def like(cls, block: bytes, head: Head, size: int, end_block: bytes, trailers: Head) -> _Answers:
+        """Answers of `size` bytes of content between these blocks."""
+        flags = frames.END_HEADERS
+        layout = Layout(
+            (
+                Fixed(frames.HEADERS, flags, block),
+                Open(frames.DATA, 0, size),
+                Fixed(frames.HEADERS, flags | frames.END_STREAM, end_block),
+            )
+        )
+        return cls(block, head, size, end_block, trailers, layout)
+
+    def stands(self, known: dict[bytes, Head]) -> bool:
+        """Whether the blocks still mean what they did: a peer's table that moved gives them another meaning."""
+        return known.get(self.block) is self.head and known.get(self.end_block) is self.trailers
+
+
 class ClientConnection(Connection):
     """A connection whose peer is a server.
 
@@ -62,7 +92,7 @@ class ClientConnection(Connection):
         self._receiver = receiver
         self._next_stream = 1
         self._most_whole = min(_MAX_FRAME, limits.stream_window_bytes)
-        self._layout: Layout | None = None
+        self._answers: _Answers | None = None
         self.out.append(frames.PREFACE)
         self.greet({Setting.ENABLE_PUSH: 0})
 
@@ -131,23 +161,24 @@ class ClientConnection(Connection):
 
     def _run_of_answers(self, data: bytes, at: int, end: int) -> int:
         """Reads as many answers as lie there laid out like the one before them; 0 where that is not worth it."""
-        layout = self._layout
-        if layout is None or end - at < LEAST_RUN * layout.whole or self._block is not None:
+        answers = self._answers
+        if answers is None or end - at < LEAST_RUN * answers.layout.whole or self._block is not None:
             return 0
-        if not layout.stands(self.decoder.known):
-            self._layout = None
+        if not answers.stands(self.decoder.known):
+            self._answers = None
             return 0
-        numbers, contents = layout.run(data, at, end)
+        found, contents = answers.layout.run(data, at, end)
+        numbers = found.tolist()
         if not self.streams.keys() >= set(numbers) or len(set(numbers)) < len(numbers):
             count = self._are_open(numbers)
             numbers, contents = numbers[:count], contents[:count]
         if not numbers:
             return 0
-        self._credit += layout.size * len(numbers)
+        self._credit += answers.size * len(numbers)
         self.answered += len(numbers)
         self._forget_all(numbers)
-        self._receiver.whole_answers(numbers, layout.head, contents, layout.trailers)
-        return at + layout.whole * len(numbers)
+        self._receiver.whole_answers(numbers, answers.head, contents, answers.trailers)
+        return at + answers.layout.whole * len(numbers)
 
     def _are_open(self, numbers: Sequence[int]) -> int:
         """How many of `numbers`, from the first, are of open streams, each of them once."""
@@ -188,9 +219,9 @@ class ClientConnection(Connection):
         trailers = known.get(data[stop + 9 : over])
         if trailers is None or data_stream != stream_id or stream_id not in self.streams or size > self._most_whole:
             return 0
-        layout = self._layout
-        if layout is None or layout.head is not head or layout.size != size or layout.trailers is not trailers:
-            self._layout = Layout(data[at + 9 : start], head, size, data[stop + 9 : over], trailers)
+        answers = self._answers
+        if answers is None or answers.head is not head or answers.size != size or answers.trailers is not trailers:
+            self._answers = _Answers.like(data[at + 9 : start], head, size, data[stop + 9 : over], trailers)
         self._credit += size
         self.answered += 1
         self.forget(stream_id)

@@ -1,8 +1,8 @@
-"""Answers that differ in stream number and content alone, read many at a time.
+"""Messages that differ in stream number and content alone, read and written many at a time.
 
-A server that answers the same method over and over sends HEADERS, DATA and trailers with the same blocks and sizes.
-Once one such answer has been read frame by frame, its layout says where every byte of the next one must be, and a run
-of them is checked in one comparison. Whatever differs is left to the reader of frames.
+A peer that asks, or answers, the same thing over and over sends frames with the same blocks and sizes. Once one such
+message has been read frame by frame, its layout says where every byte of the next one must be, and a run of them is
+checked in one comparison. Whatever differs is left to the reader of frames.
 """
 
 from __future__ import annotations
@@ -14,82 +14,133 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.transport.http2 import frames
-from serving.transport.http2.hpack import Head
 
 Bytes = npt.NDArray[np.uint8]
+Numbers = npt.NDArray[np.uint32]
 
 LEAST_RUN = 8  # below this, one by one is quicker
-_MOST_RUN = 256  # answers compared at once
+MOST_WHOLE = 1024  # bytes of a message: longer ones gain little
+_MOST_RUN = 128  # messages compared at once
+_STREAM_AT = 5  # of a frame
 
 
-@dataclass(frozen=True, eq=False)
-class Layout:
-    """How one answer lay on the wire. block, end_block: the header blocks; size: bytes of content between them."""
+@dataclass(frozen=True)
+class Fixed:
+    """A frame whose payload is always the same."""
 
-    block: bytes
-    head: Head
+    kind: int
+    flags: int
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class Open:
+    """A frame of `size` bytes, which may be any between `prefix` and `suffix`."""
+
+    kind: int
+    flags: int
     size: int
-    end_block: bytes
-    trailers: Head
+    prefix: bytes = b""
+    suffix: bytes = b""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a message of one stream lies on the wire: frames one behind the other, one of them open at most."""
+
+    frames: tuple[Fixed | Open, ...]
 
     @cached_property
     def whole(self) -> int:
-        """Bytes of a whole answer, its three frame heads included."""
-        return 3 * frames.HEAD_BYTES + len(self.block) + self.size + len(self.end_block)
+        """Bytes of a message, heads of frames included."""
+        return len(self._pattern)
 
-    def stands(self, known: dict[bytes, Head]) -> bool:
-        """Whether the blocks still mean what they did: a peer's table that moved gives them another meaning."""
-        return known.get(self.block) is self.head and known.get(self.end_block) is self.trailers
+    def run(self, data: bytes, at: int, end: int) -> tuple[Numbers, Bytes]:
+        """How many messages in a row lie at `at`, just so: their stream numbers, and contents uint8 [n, size].
 
-    def run(self, data: bytes, at: int, end: int) -> tuple[list[int], Bytes]:
-        """How many answers in a row lie at `at`, just so: their stream numbers, and contents uint8 [n, size]."""
+        None where there are fewer than `LEAST_RUN`. Stream numbers are uint32, with whatever the reserved bit holds.
+        """
         count = min((end - at) // self.whole, _MOST_RUN)
         if count < LEAST_RUN:
-            return [], _NONE
+            return _NONE
         row = np.frombuffer(data, np.uint8, count * self.whole, at)
-        answers = row.reshape(count, self.whole)
+        messages = row.reshape(count, self.whole)
         mask, expected = self._tiled
         if (row & mask[: len(row)]).tobytes() != expected[: len(row)]:
-            count = self._alike(answers)
-            answers = answers[:count]
-        streams, *others = (answers[:, place : place + 4].view(">u4")[:, 0] for place in self._places)
-        alike = (streams == others[0]) & (streams == others[1])
-        if not alike.all():
-            count = int(np.argmin(alike))
-        start = self._content
-        return streams[:count].tolist(), answers[:count, start : start + self.size]
+            messages = messages[: self._alike(messages)]
+        numbers, *others = (messages[:, place : place + 4].view(">u4")[:, 0] for place in self._streams)
+        for other in others:
+            if (alike := numbers == other).all():
+                continue
+            messages = messages[: int(np.argmin(alike))]
+        count = len(messages)
+        if count < LEAST_RUN:
+            return _NONE
+        return numbers[:count].astype(np.uint32), messages[:, self._content]
 
-    def _alike(self, answers: Bytes) -> int:
-        """How many of `answers`, from the first, have every fixed byte where it belongs."""
-        mask, expected = self._tiled
-        pattern = np.frombuffer(expected, np.uint8, self.whole)
-        wrong = ((answers & mask[: self.whole]) != pattern).any(axis=1)
-        return int(np.argmax(wrong)) if wrong.any() else len(answers)
+    def written(self, numbers: Bytes, contents: Bytes) -> bytes:
+        """`n` messages in a row. numbers: uint8 [n, 4], the streams', big-endian. contents: uint8 [n, bytes]."""
+        out = np.empty((len(numbers), self.whole), np.uint8)
+        out[:] = self._pattern_array
+        for place in self._streams:
+            out[:, place : place + 4] = numbers
+        out[:, self._content] = contents
+        return out.tobytes()
+
+    def _alike(self, messages: Bytes) -> int:
+        """How many of `messages`, from the first, have every fixed byte where it belongs."""
+        mask, _ = self._tiled
+        wrong = ((messages & mask[: self.whole]) != self._pattern_array).any(axis=1)
+        return int(np.argmax(wrong)) if wrong.any() else len(messages)
 
     @cached_property
-    def _content(self) -> int:
-        return 2 * frames.HEAD_BYTES + len(self.block)
+    def _starts(self) -> tuple[int, ...]:
+        """Where each frame begins."""
+        starts, at = [], 0
+        for each in self.frames:
+            starts.append(at)
+            at += frames.HEAD_BYTES + (each.size if isinstance(each, Open) else len(each.payload))
+        return tuple(starts)
 
     @cached_property
-    def _places(self) -> tuple[int, int, int]:
-        """Where the three stream numbers are."""
-        data = frames.HEAD_BYTES + len(self.block)
-        return 5, data + 5, self._content + self.size + 5
+    def _streams(self) -> tuple[int, ...]:
+        """Where the stream numbers are."""
+        return tuple(start + _STREAM_AT for start in self._starts)
+
+    @cached_property
+    def _content(self) -> slice:
+        """Where any bytes may be."""
+        for start, each in zip(self._starts, self.frames, strict=True):
+            if isinstance(each, Open):
+                start += frames.HEAD_BYTES
+                return slice(start + len(each.prefix), start + each.size - len(each.suffix))
+        return slice(0, 0)
+
+    @cached_property
+    def _pattern(self) -> bytes:
+        """A message of stream 0 whose content is nothing but zeros."""
+        payloads = (
+            each.payload
+            if isinstance(each, Fixed)
+            else each.prefix.ljust(each.size - len(each.suffix), b"\0") + each.suffix
+            for each in self.frames
+        )
+        return b"".join(
+            frames.frame(each.kind, each.flags, 0, payload) for each, payload in zip(self.frames, payloads, strict=True)
+        )
+
+    @cached_property
+    def _pattern_array(self) -> Bytes:
+        return np.frombuffer(self._pattern, np.uint8)
 
     @cached_property
     def _tiled(self) -> tuple[Bytes, bytes]:
-        """The bits that are fixed, and what they are, of `_MOST_RUN` answers in a row."""
-        flags = frames.END_HEADERS | frames.END_STREAM
-        parts = (
-            frames.frame(frames.HEADERS, frames.END_HEADERS, 0, self.block),
-            frames.frame(frames.DATA, 0, 0, bytes(self.size)),
-            frames.frame(frames.HEADERS, flags, 0, self.end_block),
-        )
+        """The bits that are fixed, and what they are, of `_MOST_RUN` messages in a row."""
         mask = np.full(self.whole, 0xFF, np.uint8)
-        mask[self._content : self._content + self.size] = 0
-        for place in self._places:
+        mask[self._content] = 0
+        for place in self._streams:
             mask[place : place + 4] = 0
-        return np.tile(mask, _MOST_RUN), b"".join(parts) * _MOST_RUN
+        return np.tile(mask, _MOST_RUN), self._pattern * _MOST_RUN
 
 
-_NONE: Bytes = np.empty((0, 0), np.uint8)
+_NONE: tuple[Numbers, Bytes] = np.empty(0, np.uint32), np.empty((0, 0), np.uint8)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from functools import lru_cache
-from struct import Struct
 from typing import Any, Protocol
 
 from serving.transport.http2 import frames
@@ -12,6 +11,7 @@ from serving.transport.http2.connection import Connection
 from serving.transport.http2.errors import ConnectionFault, ErrorCode, Http2Fault, StreamFault
 from serving.transport.http2.frames import Setting
 from serving.transport.http2.hpack import Head, HeaderListTooLarge
+from serving.transport.http2.layout import LEAST_RUN, MOST_WHOLE, Bytes, Fixed, Layout, Numbers, Open
 from serving.transport.http2.limits import Budget, Limits
 
 _PREFACE_BYTES = len(frames.PREFACE)
@@ -21,16 +21,20 @@ _OF_CONNECT = (b":method", b":authority")
 _MAX_STREAM = frames.MAX_WINDOW  # stream numbers have 31 bits, too
 
 
-@lru_cache(maxsize=1024)
-def _head_layout(size: int) -> Callable[[memoryview], Iterator[tuple[bytes, int, bytes]]]:
-    """Reads frames of `size` bytes, one behind the other: length, type and flags; stream; content."""
-    return Struct(f">5sI{size - 9}s").iter_unpack
+@lru_cache(maxsize=16)
+def _requests_alike(block: bytes, size: int) -> Layout:
+    """Requests of one head, each with `size` bytes of content in one frame."""
+    return Layout((Fixed(frames.HEADERS, frames.END_HEADERS, block), Open(frames.DATA, frames.END_STREAM, size)))
 
 
-@lru_cache(maxsize=1024)
-def _content_layout(size: int) -> Callable[[memoryview], Iterator[tuple[bytes, int]]]:
-    """The same without the content, which is left where it lies."""
-    return Struct(f">5sI{size - 9}x").iter_unpack
+@lru_cache(maxsize=16)
+def _heads_alike(block: bytes) -> Layout:
+    return Layout((Fixed(frames.HEADERS, frames.END_HEADERS, block),))
+
+
+@lru_cache(maxsize=16)
+def _contents_alike(size: int) -> Layout:
+    return Layout((Open(frames.DATA, frames.END_STREAM, size),))
 
 
 class Receiver(Protocol):
@@ -38,6 +42,10 @@ class Receiver(Protocol):
 
     def whole_request(self, stream_id: int, head: Head, data: bytes, start: int, stop: int) -> None:
         """A request that came in one piece: its content is `data[start:stop]`. The stream is half closed."""
+        ...
+
+    def whole_requests(self, stream_ids: Sequence[int], head: Head, contents: Bytes) -> None:
+        """The same of several at once: contents uint8 [stream, bytes], a view to be copied if kept."""
         ...
 
     def request_head(self, stream_id: int, head: Head, *, ended: bool) -> None:
@@ -137,19 +145,20 @@ class ServerConnection(Connection):
             following = at
             if flags == 1 and not word & 0xFF:  # DATA, END_STREAM
                 if stream_id in heads and self._block is None:
-                    if stop + 9 <= end and not data[stop + 3]:  # more DATA behind it
+                    if self._repeats(data, at, stop, end):
                         following = self._take_contents(data, at, stop, end)
-                    else:
+                    if following == at:
                         self._credit += stop - at - 9
                         whole_request(stream_id, heads.pop(stream_id), data, at + 9, stop)
                         following = stop
             elif flags == 4 and word & 0xFF == 1:  # HEADERS, END_HEADERS
                 head = known.get(data[at + 9 : stop])
                 if head is not None and self._block is None and not self.final:
-                    if stop + 9 <= end and data[stop + 3] == 1:  # more HEADERS behind it
-                        following = self._take_heads(data, at, stop, end, head)
-                    elif (
-                        self.last_stream < stream_id <= _MAX_STREAM
+                    if stop + 9 <= end:
+                        following = self._take_run(data, at, stop, end, head)
+                    if (
+                        following == at
+                        and self.last_stream < stream_id <= _MAX_STREAM
                         and stream_id & 1
                         and len(streams) + len(heads) < room
                     ):
@@ -162,41 +171,75 @@ class ServerConnection(Connection):
         self._rest = data[at:] if at < end else b""
         self._give_credit()
 
-    def _take_heads(self, data: bytes, at: int, stop: int, end: int, head: Head) -> int:
-        """Opens the streams of a train of HEADERS frames that repeat one known block; returns where it ends.
+    def _repeats(self, data: bytes, at: int, stop: int, end: int) -> bool:
+        """Whether what lies at `at` seems to be the first of a run: the same frame head stands where the last would be.
 
-        A client with many calls in flight sends their heads one behind the other (nghttp2) or each before its content
-        (gRPC's C core). A train is read by one struct, frame for frame the same checks.
+        A guess, and a cheap one: what costs something is looked at where it may be worth that.
         """
-        heads = self._heads
-        last = self.last_stream
-        room = self.limits.concurrent_streams - len(self.streams) - len(heads)
-        size = stop - at
-        first, block = data[at : at + 5], data[at + 9 : stop]
-        for begin, stream_id, rest in _head_layout(size)(memoryview(data)[at : at + (end - at) // size * size]):
-            if begin != first or rest != block or not last < stream_id <= _MAX_STREAM or not stream_id & 1 or not room:
-                break
-            heads[stream_id] = head
-            last = stream_id
-            room -= 1
-            at += size
-        self.last_stream = last
-        return at
+        last = at + (LEAST_RUN - 1) * (stop - at)
+        return last + stop - at <= end and stop - at <= MOST_WHOLE and data.startswith(data[at : at + 5], last)
+
+    def _take_run(self, data: bytes, at: int, stop: int, end: int, head: Head) -> int:
+        """Takes a run of heads, or of whole requests, that repeat one known block; returns where it ends.
+
+        A client with many calls in flight sends their heads one behind the other (nghttp2), or each before its content.
+        """
+        word, flags, _ = frames.HEAD.unpack_from(data, stop)
+        if word & 0xFF == frames.HEADERS:
+            return self._take_heads(data, at, stop, end, head) if self._repeats(data, at, stop, end) else at
+        behind = stop + 9 + (word >> 8)
+        if word & 0xFF or flags != frames.END_STREAM or not self._repeats(data, at, behind, end):
+            return at
+        layout = _requests_alike(data[at + 9 : stop], word >> 8)
+        found, contents = layout.run(data, at, end)
+        numbers = self._opened(found)
+        if not numbers:
+            return at
+        self._credit += (word >> 8) * len(numbers)
+        self._receiver.whole_requests(numbers, head, contents[: len(numbers)])
+        return at + layout.whole * len(numbers)
+
+    def _take_heads(self, data: bytes, at: int, stop: int, end: int, head: Head) -> int:
+        """Opens the streams of a run of HEADERS frames; returns where it ends."""
+        layout = _heads_alike(data[at + 9 : stop])
+        numbers = self._opened(layout.run(data, at, end)[0])
+        self._heads.update(dict.fromkeys(numbers, head))
+        return at + layout.whole * len(numbers)
 
     def _take_contents(self, data: bytes, at: int, stop: int, end: int) -> int:
-        """Hands over the requests of a train of DATA frames of one size, each all of its stream; returns its end."""
-        whole_request = self._receiver.whole_request
+        """Hands over the requests of a run of DATA frames, each all of its stream's; returns where it ends."""
         heads = self._heads
-        size = stop - at
-        before = at
-        first = data[at : at + 5]
-        for begin, stream_id in _content_layout(size)(memoryview(data)[at : at + (end - at) // size * size]):
-            if begin != first or stream_id not in heads:
+        size = stop - at - 9
+        found, contents = _contents_alike(size).run(data, at, end)
+        head, count = None, 0
+        numbers = found.tolist()
+        for count, number in enumerate(numbers):  # noqa: B007 - how far it goes is what it is for
+            its = heads.get(number)
+            if its is None or (head is not None and its is not head):
                 break
-            whole_request(stream_id, heads.pop(stream_id), data, at + 9, at + size)
-            at += size
-        self._credit += (at - before) // size * (size - 9)
-        return at
+            head = its
+            del heads[number]
+        else:
+            count = len(numbers)
+        if head is None:
+            return at
+        self._credit += size * count
+        self._receiver.whole_requests(numbers[:count], head, contents[:count])
+        return at + (stop - at) * count
+
+    def _opened(self, found: Numbers) -> list[int]:
+        """The streams of `found`, from the first, that may be opened: they count as such."""
+        numbers: list[int] = found.tolist()
+        room = self.limits.concurrent_streams - len(self.streams) - len(self._heads)
+        count = min(len(numbers), max(0, room))
+        last = self.last_stream
+        for at, number in enumerate(numbers[:count]):
+            if not last < number <= _MAX_STREAM or not number & 1:
+                count = at
+                break
+            last = number
+        self.last_stream = last
+        return numbers[:count]
 
     def _skip_preface(self, data: bytes) -> int:
         """Where frames begin, or −1 while the preface has not come in whole (section 3.4)."""

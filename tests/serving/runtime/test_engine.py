@@ -28,12 +28,13 @@ from serving.errors import (
 from serving.runtime.allowance import Allowance
 from serving.runtime.backend import LinearBackend, Model
 from serving.runtime.engine import NO_DEADLINE_NS, Engine
+from serving.runtime.lane import Single
 
 Float32s = npt.NDArray[np.float32]
 WAIT = 5  # seconds until a test that hangs fails
 
 
-class Asker:
+class Asker(Single):
     """A call that keeps what it was ended with."""
 
     def __init__(self, deadline_ns: int = NO_DEADLINE_NS, began_ns: int = 0) -> None:

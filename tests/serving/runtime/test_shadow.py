@@ -15,7 +15,7 @@ from serving.errors import ServingError
 from serving.runtime.allowance import Allowance
 from serving.runtime.backend import LinearBackend, Model
 from serving.runtime.engine import Engine
-from serving.runtime.lane import Lane
+from serving.runtime.lane import Lane, Single
 from serving.runtime.shadow import Shadows
 
 Float32s = npt.NDArray[np.float32]
@@ -146,7 +146,7 @@ async def test_live_calls_of_the_next_turn_come_first() -> None:
 
         def settle(self, *args: Any) -> None: ...
 
-    class Asker:
+    class Asker(Single):
         began_ns, deadline_ns, cancelled = 0, 2**63 - 1, False
 
     work = One()

@@ -13,7 +13,8 @@ import uvloop
 from loadtests.wire import PREFACE, Answer, Reading, Requests
 from serving.errors import WrongValue
 from serving.transport.call import Call
-from serving.transport.grpc.server import Calls, NativeCall, Unfinished
+from serving.transport.grpc.calls import NativeCall
+from serving.transport.grpc.server import Calls, Unfinished
 from serving.transport.http2.limits import Budget, Limits
 from serving.transport.listen import Tls
 from serving.transport.methods import Method, Streaming, Unary

@@ -13,13 +13,14 @@ from protos.signalbox.v1 import scorer_pb2
 from serving.errors import ServingError
 from serving.handlers.routes import Canary
 from serving.runtime.engine import NO_DEADLINE_NS
+from serving.runtime.lane import Single
 
 LIVE, NEXT = "11" * 32, "22" * 32
 NAMES = tuple(f"I{number}" for number in range(8))  # I0 and I7 are a canary's of 0.4
 World = Any  # conftest's
 
 
-class Call:
+class Call(Single):
     """Counts its ends."""
 
     def __init__(self, now_ns: int, deadline_ns: int) -> None:
