@@ -12,7 +12,8 @@ import uvloop
 
 from loadtests.wire import PREFACE, Answer, Reading, Requests
 from serving.errors import WrongValue
-from serving.transport.call import Call
+from serving.runtime.lane import Caller
+from serving.transport.call import Bytes, Call
 from serving.transport.grpc.calls import NativeCall
 from serving.transport.grpc.server import Calls, Unfinished
 from serving.transport.http2.limits import Budget, Limits
@@ -30,7 +31,7 @@ class Served:
         self.came = asyncio.Event()  # set by each call of Echo and Hold
         self.open_streams: asyncio.Event | None = None  # when set, they are over
         self.methods: dict[str, Method] = {
-            "/t/Echo": Unary(self._echo),
+            "/t/Echo": Unary(self._echo, self._echo_all),
             "/t/Hold": Unary(self._hold),
             "/t/Bytes": Unary(self._bytes),
             "/t/Refuse": Unary(self._refuse),
@@ -44,6 +45,12 @@ class Served:
         self.messages.append(body)
         self.came.set()
         call.answer(body)
+
+    def _echo_all(self, calls: Caller, bodies: Bytes) -> bool:
+        self.messages += map(bytes, bodies)
+        self.came.set()
+        calls.answer_each(b"", bodies.tobytes(), b"")
+        return True
 
     def _hold(self, call: Call, body: bytes) -> None:
         self.held.append((call, body))

@@ -44,7 +44,7 @@ class Train:
         for _ in range(self._draw(st.integers(1, 14))):
             kind = self._draw(st.sampled_from(["burst", "stream", "stream", "more"]))
             if kind == "burst":
-                number = self._burst(number, self._draw(st.integers(2, 6)))
+                number = self._burst(number, self._draw(st.integers(2, 24)))
             elif kind == "stream" or not waiting:
                 waiting.append(self._stream(number))
                 self._go_on(waiting, last=True)
@@ -59,14 +59,16 @@ class Train:
             self._steps.append(self._draw(_WRONG))
 
     def _burst(self, number: int, count: int) -> int:
-        """Usual requests, their heads before all of their contents; now and then one of them is not so usual."""
+        """Usual requests, each whole or all heads first; now and then one of them is not so usual."""
         streams = range(number, number + 2 * count, 2)
         fields, odd = self._draw(_FIELDS), self._draw(st.sampled_from([*streams, 0, 0, 0]))
         content = wire.grpc(self._draw(_MESSAGES)[0][:99])
-        for each in streams:
-            self._steps.append(_headers(each, self._draw(_FIELDS) if each == odd else fields, 0, ended=False))
-        for each in self._draw(st.permutations(streams)) if odd else streams:
-            self._steps.append(_fixed(wire.data(each, content + b"!" * (each == odd), end=True)))
+        heads = [_headers(each, self._draw(_FIELDS) if each == odd else fields, 0, ended=False) for each in streams]
+        rest = [_fixed(wire.data(each, content + b"!" * (each == odd), end=True)) for each in streams]
+        if self._draw(st.booleans()):
+            self._steps += itertools.chain.from_iterable(zip(heads, rest, strict=True))
+        else:
+            self._steps += [*heads, *(self._draw(st.permutations(rest)) if odd else rest)]
         return number + 2 * count
 
     def _go_on(self, waiting: list[list[Make]], *, last: bool = False) -> None:
