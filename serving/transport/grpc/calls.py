@@ -82,22 +82,16 @@ class NativeCall(Single):
 class CallGroup:
     """Unary calls that came in together, with one head, as one Caller. Lives as long as they."""
 
-    __slots__ = ("_calls", "_gone", "_head", "_stream_ids", "began_ns", "cancelled", "count", "deadline_ns")
+    __slots__ = ("_calls", "_head", "_stream_ids", "began_ns", "cancelled", "count", "deadline_ns")
 
     def __init__(self, calls: Calls, stream_ids: tuple[int, ...], head: Head, began_ns: int, deadline_ns: int) -> None:
         self._calls = calls
         self._stream_ids = stream_ids
         self._head = head
-        self._gone: set[int] = set()
         self.count = len(stream_ids)
         self.began_ns = began_ns
         self.deadline_ns = deadline_ns
         self.cancelled = False
-
-    def lose(self, stream_id: int) -> None:
-        """One of the streams is over: its call is cancelled."""
-        self._gone.add(stream_id)
-        self.cancelled = True
 
     def answer_each(self, head: bytes, contents: bytes, tail: bytes) -> None:
         """See Caller.answer_each."""
@@ -135,10 +129,10 @@ class CallGroup:
         calls, told = self._calls, (self._head, self.began_ns, self.deadline_ns)
         each = tuple(NativeCall(calls, stream_id, *told) for stream_id in self._stream_ids)
         for call in each:
-            if call.stream_id in self._gone or calls.streams.get(call.stream_id) is not self:
-                call.cancelled = True
-            else:
+            if calls.streams.get(call.stream_id) is self:
                 calls.streams[call.stream_id] = call
+            else:
+                call.cancelled = True
         self.cancelled = True
         return each
 

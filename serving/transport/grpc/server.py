@@ -222,7 +222,7 @@ class Calls:
         if isinstance(stream, _Incoming):
             self._unfinished.give(stream)
         elif isinstance(stream, CallGroup):
-            stream.lose(stream_id)
+            stream.cancelled = True  # in part
         elif isinstance(stream, NativeCall):
             stream.cancelled = True
             if isinstance(stream, StreamingCall) and stream.wake is not None:
@@ -283,9 +283,7 @@ class Calls:
         stream = connection.streams[stream_id]
         if isinstance(stream, _Incoming):
             self._unfinished.give(stream)
-        elif isinstance(stream, CallGroup):
-            stream.lose(stream_id)
-        elif isinstance(stream, NativeCall):
+        elif isinstance(stream, NativeCall | CallGroup):
             stream.cancelled = True
         connection.sending.forget(stream_id)
         connection.answered += 1

@@ -27,8 +27,14 @@ from serving.transport.http2.limits import Budget, Limits
 SCORE, INFER = "/signalbox.v1.Scorer/Score", "/inference.GRPCInferenceService/ModelInfer"
 NAN, INF = float("nan"), float("inf")
 MANY = 20
-_VALUES = st.one_of(*[st.floats(-9, 9, width=32)] * 8, st.sampled_from([NAN, INF, 5_000.0]))
-_ROWS = st.lists(st.tuples(_VALUES, _VALUES), min_size=1, max_size=60)
+_ODD = st.dictionaries(
+    st.integers(0, 59), st.sampled_from([(NAN, 1.0), (1.0, NAN), (INF, 1.0), (5_000.0, 0.0)]), max_size=2
+)
+
+
+def rows_of(count: int, odd: dict[int, tuple[float, float]]) -> list[tuple[float, float]]:
+    """Rows that all differ, but for those that are odd."""
+    return [odd.get(at, (at / 4, -at)) for at in range(count)]
 
 
 class Connection:
@@ -100,7 +106,12 @@ def counts(world: Any) -> tuple[Any, ...]:
     return scorer.counts.requests, dict(scorer.counts.errors), list(scorer.counts.rows), scorer.engine.counts.rows
 
 
-@given(st.sampled_from([SCORE, INFER]), _ROWS, st.booleans(), st.sampled_from([None, 16, 200]))
+@given(
+    st.sampled_from([SCORE, INFER]),
+    st.builds(rows_of, st.integers(1, 60), _ODD),
+    st.booleans(),
+    st.sampled_from([None, 16, 200]),
+)
 async def test_together_as_alone(
     make_world: Any, path: str, rows: list[tuple[float, float]], heads_first: bool, window: int | None
 ) -> None:
