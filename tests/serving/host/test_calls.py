@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from loadtests.certificate import make_certificate
+from loadtests.harness.certificate import make_certificate
 from protos.client import Client, ControlClient
 from protos.errors import CallError, Rejected, TimedOut, Unreachable
 from serving.errors import ListenRefused
