@@ -20,7 +20,7 @@ import uvloop
 from loadtests.clients.files import Plan, stop_collector
 from loadtests.clients.grpc_client import Conversation, Tally, connect
 from loadtests.clients.prepared import prepare
-from loadtests.harness.small_home import SIGNAL
+from loadtests.harness.small_release import SIGNAL
 from protos.score import OK
 from protos.signalbox.v1 import scorer_pb2
 from serving.transport.grpc.message import PREFIX_BYTES

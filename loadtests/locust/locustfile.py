@@ -40,7 +40,8 @@ import locust
 import numpy as np
 
 from loadtests.harness.model import Float32s, bench_model, make_rows
-from loadtests.harness.small_home import SIGNAL, SmallHome, open_small_home
+from loadtests.harness.small_home import SmallHome, open_small_home
+from loadtests.harness.small_release import SIGNAL
 from loadtests.locust.scene import CROSS_SECTION, MODELS
 from protos.client import CallError, Client, ControlClient, Score
 

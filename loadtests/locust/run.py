@@ -13,22 +13,22 @@ import argparse
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from loadtests.harness.cache import cache
-from loadtests.harness.model import COLUMNS, bench_model, make_rows
+from loadtests.harness.homes import home_of
+from loadtests.harness.model import bench_model, make_rows
 from loadtests.harness.progress import say
 from loadtests.harness.questions import ScoreQuestion
 from loadtests.harness.results import Row, write
 from loadtests.harness.scorers import Options, home
 from loadtests.harness.servers import CLIENT_CORE, Server, pinned, running
-from loadtests.harness.small_home import SIGNAL, SmallHome, make_small_home
+from loadtests.harness.small_home import SmallHome
+from loadtests.harness.small_release import SIGNAL
 from loadtests.locust.scene import CROSS_SECTION, MODELS
 
 LOCUST = str(Path(sys.executable).with_name("locust"))
@@ -45,17 +45,11 @@ HOW = (
 def main() -> None:
     """Runs the load test; exits with Locust's code."""
     asked = _arguments()
-    with tempfile.TemporaryDirectory(prefix="signalbox-locust-") as folder:
-        models = [bench_model(name) for name in MODELS]
-        say(f"making a home with {len(models)} releases and {CROSS_SECTION} instruments")
-        bytes_of = [model.path.read_bytes() for model in models]
-        small = make_small_home(Path(folder) / "home", bytes_of, columns=COLUMNS, instruments=CROSS_SECTION)
-        live = replace(models[-1], name=SIGNAL)
-        try:
-            with running(home(small.home.root, Options(asked.transport)), ScoreQuestion(live, make_rows(1))) as server:
-                code = _locust(asked, server, small)
-        finally:
-            shutil.rmtree(small.home.ring(0, "0" * 64).parent, ignore_errors=True)  # rings outlive their workers
+    say(f"making a home with {len(MODELS)} releases and {CROSS_SECTION} instruments")
+    with home_of(MODELS, instruments=CROSS_SECTION) as small:
+        live = replace(bench_model(MODELS[-1]), name=SIGNAL)
+        with running(home(small.home.root, Options(asked.transport)), ScoreQuestion(live, make_rows(1))) as server:
+            code = _locust(asked, server, small)
     sys.exit(code)
 
 

@@ -25,7 +25,7 @@ from loadtests.harness.readings import Load
 from loadtests.harness.results import Row
 from loadtests.harness.rounds import Contestant, interleave
 from loadtests.harness.scorers import Options, home
-from loadtests.harness.small_home import SIGNAL
+from loadtests.harness.small_release import SIGNAL
 from loadtests.serving.judged import Judged
 
 ROUNDS = 3

@@ -18,7 +18,8 @@ from pathlib import Path
 import msgspec
 
 from features.clock import SystemClock
-from loadtests.harness.small_home import SIGNAL, SmallHome, open_small_home
+from loadtests.harness.small_home import SmallHome, open_small_home
+from loadtests.harness.small_release import SIGNAL
 from promotion.identity import KeyStore
 from promotion.ledger.entry import Entry
 from promotion.ledger.store import SqliteLedger

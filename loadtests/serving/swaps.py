@@ -36,7 +36,8 @@ from loadtests.harness.readings import ReadingRefused
 from loadtests.harness.results import Row
 from loadtests.harness.scorers import Options, home
 from loadtests.harness.servers import CLIENT_CORE, Server, ServerFailed, pinned, running
-from loadtests.harness.small_home import SIGNAL, SmallHome
+from loadtests.harness.small_home import SmallHome
+from loadtests.harness.small_release import SIGNAL
 from loadtests.serving.bars import failed, row
 from loadtests.serving.swapper import Swap
 

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from loadtests.clients.files import ClientFailed, Outcome, Plan, Texts, Times, ask_in_process
 from loadtests.clients.prepared import Headers
 from loadtests.clients.varied import ManyQuestions, VariedLoad, VariedQuestions, ask, check_replies, measure, reading_of
 from loadtests.harness.histogram import Histogram
-from loadtests.harness.model import COLUMNS, BenchModel, make_rows
+from loadtests.harness.model import BenchModel, make_rows
 from loadtests.harness.questions import InferQuestion, ScoreQuestion, WrongAnswer
 from loadtests.harness.readings import Load, ReadingRefused
 from loadtests.harness.servers import Server, running
@@ -30,23 +29,6 @@ ECHOES = EchoQuestions([b"message %d" % number for number in range(500)])
 def server() -> Iterator[Server]:
     with running(aio_echo(), ECHOES) as started:
         yield started
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> BenchModel:
-    """The sum of a row's features."""
-    weights = numpy_helper.from_array(np.ones((COLUMNS, 1), np.float32), "weights")
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["features", "weights"], ["score"])],
-        "sum",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["rows", COLUMNS])],
-        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["rows", 1])],
-        [weights],
-    )
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    path: Path = tmp_path_factory.mktemp("models") / "sum.onnx"
-    path.write_bytes(proto.SerializeToString())
-    return BenchModel("sum", path)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from tritonclient.grpc import service_pb2
 
 from loadtests.harness.model import COLUMNS, BenchModel, make_rows
@@ -22,23 +19,6 @@ from loadtests.harness.questions import (
 from protos.signalbox.v1 import scorer_pb2
 
 ROWS = make_rows(3)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> BenchModel:
-    """The sum of a row's features."""
-    weights = numpy_helper.from_array(np.ones((COLUMNS, 1), np.float32), "weights")
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["features", "weights"], ["score"])],
-        "sum",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["rows", COLUMNS])],
-        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["rows", 1])],
-        [weights],
-    )
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    path: Path = tmp_path_factory.mktemp("models") / "sum.onnx"
-    path.write_bytes(proto.SerializeToString())
-    return BenchModel("sum", path)
 
 
 def score_reply(scores: np.ndarray, status: bytes) -> bytes:

@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from features.row import decode_row
-from loadtests.harness.small_home import SIGNAL, SmallHome, make_small_home, open_small_home
+from loadtests.harness.small_home import SmallHome, make_small_home, open_small_home
+from loadtests.harness.small_release import SIGNAL, linear_model
 from promotion.ledger.store import SqliteLedger
 from serving.feed.row_keys import read_row_keys
 
 COLUMNS = 3
-
-
-def linear_model(slope: float) -> bytes:
-    weights = numpy_helper.from_array(np.full((COLUMNS, 1), slope, np.float32), "weights")
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["features", "weights"], ["score"])],
-        "linear",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["rows", COLUMNS])],
-        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["rows", 1])],
-        [weights],
-    )
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return bytes(proto.SerializeToString())
 
 
 @pytest.fixture(scope="module")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from loadtests.clients.files import Texts
-from loadtests.harness.model import COLUMNS, INPUT, BenchModel, make_rows
+from loadtests.harness.model import COLUMNS, BenchModel, make_rows
 from loadtests.harness.small_home import SmallHome, make_small_home
 from loadtests.serving.swaps import check, take
 from protos.signalbox.v1 import scorer_pb2
@@ -19,25 +18,9 @@ from protos.signalbox.v1 import scorer_pb2
 ROWS = make_rows(50)
 
 
-def linear(path: Path, slope: float) -> BenchModel:
-    """`slope` times the sum of a row's features."""
-    weights = numpy_helper.from_array(np.full((COLUMNS, 1), slope, np.float32), "weights")
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", [INPUT, "weights"], ["score"])],
-        "signal",
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["rows", COLUMNS])],
-        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["rows", 1])],
-        [weights],
-    )
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    path.write_bytes(proto.SerializeToString())
-    return BenchModel(path.stem, path)
-
-
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, BenchModel]:
-    folder = tmp_path_factory.mktemp("models")
-    return {"a" * 64: linear(folder / "one.onnx", 1.0), "b" * 64: linear(folder / "two.onnx", 2.0)}
+def models(linear: Callable[[str, float], BenchModel]) -> dict[str, BenchModel]:
+    return {"a" * 64: linear("one", 1.0), "b" * 64: linear("two", 2.0)}
 
 
 @pytest.fixture
