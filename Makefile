@@ -35,22 +35,22 @@ check: set-up ## ruff, mypy strict, import-linter, generated protos unchanged
 
 long: set-up-long ## the tests with 5,000 examples a property, 10 million fuzzed inputs, ten minutes of soak
 	@$(PYTHON) -m pytest --hypothesis-profile long
-	@$(PYTHON) -m loadtests.fuzz
+	@$(PYTHON) -m loadtests.fuzzing.run
 	@$(PYTHON) -m loadtests.soak
 
 bench: bench-demo bench-serving bench-peers ## every bench; results go to docs/benchmarks
 
 bench-demo: set-up ## how long the demo takes and what it needs
-	@$(PYTHON) -m loadtests.bench_demo
+	@$(PYTHON) -m loadtests.demo
 
 bench-serving: set-up-test ## the data plane against its bars, with h2load and with our own client
-	@$(PYTHON) -m loadtests.bench_serving
+	@$(PYTHON) -m loadtests.serving.bench
 
 bench-peers: set-up-test ## Triton, MLServer and bare echoes in C++ and Go beside Signalbox, one client for all
-	@$(PYTHON) -m loadtests.bench_peers
+	@$(PYTHON) -m loadtests.peers.bench
 
 locust: set-up ## traders, subscribers and an operator who swaps releases; fails when one answer is wrong
-	@$(PYTHON) -m loadtests.run_locust
+	@$(PYTHON) -m loadtests.locust.run
 
 serve: set-up ## what the demo's home says is live
 	@.venv/bin/signalbox serve --home $(HOME_DIR) --listen 127.0.0.1:8500

@@ -25,18 +25,18 @@ from typing import TypeVar
 
 import numpy as np
 
-from loadtests import processes
-from loadtests.client_files import Outcome, Plan
-from loadtests.histogram import Histogram
-from loadtests.homes import home_of
-from loadtests.model import bench_model, make_rows
-from loadtests.progress import say
-from loadtests.results import Row, write
-from loadtests.scorers import Options, home
-from loadtests.servers import Server, running
-from loadtests.swapper import Swap
-from loadtests.swaps import MODELS, Faults, ask_while_swapping, check, score_messages
-from loadtests.varied import QUESTIONS
+from loadtests.clients.files import Outcome, Plan
+from loadtests.clients.varied import QUESTIONS
+from loadtests.harness import processes
+from loadtests.harness.histogram import Histogram
+from loadtests.harness.homes import home_of
+from loadtests.harness.model import bench_model, make_rows
+from loadtests.harness.progress import say
+from loadtests.harness.results import Row, write
+from loadtests.harness.scorers import Options, home
+from loadtests.harness.servers import Server, running
+from loadtests.serving.swapper import Swap
+from loadtests.serving.swaps import MODELS, Faults, ask_while_swapping, check, score_messages
 
 MINUTES = 10.0
 IN_FLIGHT = 32

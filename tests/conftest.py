@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import HealthCheck, settings
+
+from tests.rings import remove_rings
 
 # Machines are shared and noisy: how long one example takes says nothing.
 settings.register_profile("usual", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -41,10 +40,7 @@ def grpc_poller() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def no_rings_left() -> Iterator[None]:
-    """Rings outlive their workers by contract; those that the tests' workers made go with the tests."""
-    pattern = f"signalbox-{os.getuid()}-*"
-    before = set(Path("/dev/shm").glob(pattern))
+def no_rings_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Rings of the homes that this run made go with it; those of anything beside it stay."""
     yield
-    for ring in set(Path("/dev/shm").glob(pattern)) - before:
-        shutil.rmtree(ring)
+    remove_rings(tmp_path_factory.getbasetemp())

@@ -2,7 +2,7 @@
 
     python -m loadtests.fuzzing.one TARGET SHARE FOLDER LIBFUZZER-OPTIONS...
 
-FOLDER has the seeds in `corpus`; `share.json` there says how far it came (loadtests.fuzz reads it).
+FOLDER has the seeds in `corpus`; `share.json` there says how far it came (loadtests.fuzzing.run reads it).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import atheris
 with atheris.instrument_imports(include=["serving", "features", "promotion.record"]):
     from loadtests.fuzzing.mutation import mutated_frames, mutated_message
     from loadtests.fuzzing.targets import TARGETS, Target
-    from loadtests.processes import memory
+    from loadtests.harness.processes import memory
     from protos.inference import open_inference_pb2 as oip
     from protos.signalbox.v1 import scorer_pb2
 

@@ -1,1 +1,1 @@
-"""Other people's servers, each in an environment of its own, serving the same model or echoing the same bytes."""
+"""`make bench-peers`: other people's servers, each in an environment of its own, with the same model or as echoes."""

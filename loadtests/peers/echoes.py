@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadtests.counters import echoes
-from loadtests.peers.environment import HERE, PeerMissing, program
-from loadtests.questions import EchoQuestion
-from loadtests.servers import Launch, free_port
+from loadtests.harness.counters import echoes
+from loadtests.harness.questions import EchoQuestion
+from loadtests.harness.servers import Launch, PeerMissing, free_port
+from loadtests.peers.environment import HERE, program
 
 CPP_PACKAGES = "g++ pkg-config libgrpc++-dev"
 GO_PACKAGES = "golang-go golang-google-grpc-dev"
@@ -24,7 +24,7 @@ _GO_ENVIRONMENT = {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode"}  # where
 
 @dataclass(frozen=True, eq=False)
 class EchoQuestions:
-    """Many messages to echo, as one question (`loadtests.varied.ManyQuestions`)."""
+    """Many messages to echo, as one question (`loadtests.clients.varied.ManyQuestions`)."""
 
     messages: Sequence[bytes]
     path: str = EchoQuestion.path

@@ -14,14 +14,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from loadtests.cache import cache
-from loadtests.progress import say
+from loadtests.harness.cache import cache
+from loadtests.harness.progress import say
+from loadtests.harness.servers import PeerMissing
 
 HERE = Path(__file__).parent
-
-
-class PeerMissing(Exception):
-    """A peer cannot be had here: what it needs, and how to get it."""
 
 
 def virtual_environment(name: str, requirements: Sequence[str]) -> Path:

@@ -10,11 +10,11 @@ import json
 import shutil
 from functools import partial
 
-from loadtests.cache import cache
-from loadtests.counters import metric
-from loadtests.model import BenchModel
+from loadtests.harness.cache import cache
+from loadtests.harness.counters import metric
+from loadtests.harness.model import BenchModel
+from loadtests.harness.servers import HOST, Launch, free_port
 from loadtests.peers.environment import HERE, virtual_environment
-from loadtests.servers import HOST, Launch, free_port
 
 REQUIREMENTS = ("mlserver==1.7.1", "onnxruntime==1.31.1", "uvloop==0.21.0")  # 1.7.1 does not run on uvloop 0.22
 

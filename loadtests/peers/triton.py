@@ -17,11 +17,11 @@ import sysconfig
 from functools import partial
 from pathlib import Path
 
-from loadtests.cache import cache
-from loadtests.counters import metric
-from loadtests.model import COLUMNS, INPUT, BenchModel
-from loadtests.peers.environment import HERE, PeerMissing, virtual_environment
-from loadtests.servers import HOST, Launch, free_port
+from loadtests.harness.cache import cache
+from loadtests.harness.counters import metric
+from loadtests.harness.model import COLUMNS, INPUT, BenchModel
+from loadtests.harness.servers import HOST, Launch, PeerMissing, free_port
+from loadtests.peers.environment import HERE, virtual_environment
 
 REQUIREMENTS = ("nvidia-pytriton==0.7.0", "onnxruntime==1.31.1")
 MAX_BATCH = 256

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
 
 from grpc_health.v1 import health_pb2  # the messages alone: this does not import grpc
 
 from serving.errors import UnknownSignal
+from serving.handlers.watchers import Watchers
 from serving.handlers.wire import parse
 
 SERVICE: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -27,7 +26,7 @@ class HealthBook:
     def __init__(self) -> None:
         self._states: dict[str, bytes] = {"": NOT_SERVING}
         self._closed = False
-        self._watchers: set[asyncio.Event] = set()
+        self._watchers = Watchers()
 
     @property
     def watchers(self) -> int:
@@ -44,13 +43,13 @@ class HealthBook:
         if self._closed or self._states.get(service) == state:
             return
         self._states[service] = state
-        self._wake()
+        self._watchers.wake()
 
     def shutdown(self) -> None:
         """Every service is NOT_SERVING, for good. Those who watch are told, and their calls end."""
         self._states = dict.fromkeys(self._states, NOT_SERVING)
         self._closed = True
-        self._wake()
+        self._watchers.wake()
 
     def check(self, body: bytes) -> bytes:
         """Answers a `HealthCheckRequest`. UnknownSignal for a service that is none."""
@@ -69,7 +68,7 @@ class HealthBook:
         A watcher that reads slowly gets the newest state, not every state.
         """
         service, last = _service(body), b""
-        with self._watching() as changed:
+        with self._watchers.watching() as changed:
             while True:
                 changed.clear()
                 state = self._states.get(service, SERVICE_UNKNOWN)
@@ -80,19 +79,6 @@ class HealthBook:
                     return
                 else:
                     await changed.wait()
-
-    @contextmanager
-    def _watching(self) -> Iterator[asyncio.Event]:
-        changed = asyncio.Event()
-        self._watchers.add(changed)
-        try:
-            yield changed
-        finally:
-            self._watchers.discard(changed)
-
-    def _wake(self) -> None:
-        for changed in self._watchers:
-            changed.set()
 
 
 def _service(body: bytes) -> str:

@@ -9,8 +9,8 @@ Nothing here waits: a question is answered in the turn of the loop that brought 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +25,7 @@ from serving.handlers.lookup import Lookup, Lookups
 from serving.handlers.mixed import Mixed
 from serving.handlers.plan import Plan, Plans
 from serving.handlers.routes import Route
+from serving.handlers.watchers import Watchers
 from serving.handlers.wire import (
     Answer,
     Question,
@@ -72,7 +73,7 @@ class Scorer:
         self.draining = False
         self.recorder: Recorder = recorder or NoRecorder()
         self._remember = remember
-        self._watchers: set[asyncio.Event] = set()
+        self._watchers = Watchers()
         self._books: list[Plans[Ready]] = []
         self._forms: dict[tuple[str, str, int, Write, float], Ready] = {}
         self._lookups: Lookups[Lookup | Fixed] = Lookups(most=MOST_LOOKUPS if remember else 0)
@@ -84,11 +85,11 @@ class Scorer:
         self.routes = MappingProxyType(dict(routes))
         self.counts.swaps += 1
         self._forget()
-        self._wake()
+        self._watchers.wake()
 
     def rows_changed(self) -> None:
         """Tells subscribers that the feature tables moved."""
-        self._wake()
+        self._watchers.wake()
 
     def drain(self) -> None:
         """Takes no more calls; those taken are answered. Subscriptions end."""
@@ -96,7 +97,7 @@ class Scorer:
         self._forget()
         for book in self._books:
             book.close()
-        self._wake()
+        self._watchers.wake()
 
     def plans(self) -> Plans[Ready]:
         """A book of plans for one method; it is emptied at every swap, and closed when the worker drains."""
@@ -174,7 +175,7 @@ class Scorer:
         self._route(message.signal)
         asked = scorer_pb2.ScoreRequest(signal=message.signal, instruments=names).SerializeToString()
         last = b""
-        with self._watching() as changed:
+        with self._watchers.watching() as changed:
             while not self.draining:
                 changed.clear()
                 reply = await self._answer_to(asked)
@@ -254,19 +255,6 @@ class Scorer:
             book.drop()
         self._forms.clear()
         self._lookups.clear()
-
-    @contextmanager
-    def _watching(self) -> Iterator[asyncio.Event]:
-        changed = asyncio.Event()
-        self._watchers.add(changed)
-        try:
-            yield changed
-        finally:
-            self._watchers.discard(changed)
-
-    def _wake(self) -> None:
-        for changed in self._watchers:
-            changed.set()
 
 
 def _refused_rows(route: Route, question: Question) -> Answer:

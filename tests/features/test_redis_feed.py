@@ -21,7 +21,7 @@ from features.redis_connection import redis_connection
 from features.redis_feed import AHEAD_NS, AsyncRedisSender, RedisSender, latest_key, stream_key
 from features.redis_server import RedisServer
 from features.row import FeatureRow, encode_row
-from loadtests.redis_process import RedisProcess, free_port, redis_process
+from loadtests.harness.redis_process import RedisProcess, free_port, redis_process
 
 KEY = b"k" * 32
 NOW_NS = time.time_ns()

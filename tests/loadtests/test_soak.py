@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtests.client_files import Outcome, Times
-from loadtests.histogram import Histogram
-from loadtests.servers import Launch, Server
+from loadtests.clients.files import Outcome, Times
+from loadtests.harness.histogram import Histogram
+from loadtests.harness.servers import Launch, Server
+from loadtests.serving.swapper import Swap
+from loadtests.serving.swaps import Faults
 from loadtests.soak import Held, Samples, Soak, rows_of
-from loadtests.swapper import Swap
-from loadtests.swaps import Faults
 
 FLAT = [Held(100.0 + at % 2, 40) for at in range(50)]
 SWAPS = tuple(Swap(generation, "a" * 64, 0.1) for generation in range(5))

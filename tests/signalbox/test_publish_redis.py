@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from loadtests.redis_process import RedisProcess, redis_process
+from loadtests.harness.redis_process import RedisProcess, redis_process
 from protos.client import Client
 from protos.score import OK
 

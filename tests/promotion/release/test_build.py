@@ -22,6 +22,8 @@ from promotion.release.arrays import from_npz, to_npz
 from promotion.release.build import build_release
 from promotion.release.files import read_release
 
+ROOT = Path(__file__).resolve().parents[3]
+
 
 def test_the_same_parts_give_one_digest_in_two_homes(desk: Any, tmp_path: Path) -> None:
     elsewhere, keys = Home(tmp_path / "elsewhere"), KeyStore(tmp_path / "elsewhere" / "keys")
@@ -127,27 +129,23 @@ def test_a_build_killed_at_any_moment_shows_no_half_release(desk: Any) -> None:
     """A child builds releases one after another until it is killed: every directory with a digest's name is whole."""
     code = textwrap.dedent(
         """
-        import importlib.util, sys
+        import sys
         from pathlib import Path
         from promotion.home import Home
         from promotion.identity import KeyStore
         from promotion.release.build import build_release
-        spec = importlib.util.spec_from_file_location("scene", sys.argv[2])
-        scene = importlib.util.module_from_spec(spec)
-        sys.modules["scene"] = scene
-        spec.loader.exec_module(scene)
+        from tests.desks import make_parts
         home = Home(Path(sys.argv[1]))
         keys = KeyStore(home.keys)
         number = 0
         while True:
             number += 1
-            parts = scene.release_parts(commit=f"c{number}")
+            parts = make_parts(commit=f"c{number}")
             print(build_release(home, parts, author=keys.signer("alice"), validator=keys.signer("bob")), flush=True)
         """
     )
-    scene = Path(__file__).parent.parent / "conftest.py"
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(desk.home.root), str(scene)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, str(desk.home.root)], stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as builder:
         assert builder.stdout is not None
         acknowledged = {builder.stdout.readline().strip() for _ in range(8)}

@@ -18,7 +18,7 @@ from features.redis_connection import redis_connection
 from features.redis_feed import AsyncRedisSender
 from features.redis_server import RedisServer
 from features.row import FeatureRow, encode_row
-from loadtests.redis_process import RedisProcess, redis_process
+from loadtests.harness.redis_process import RedisProcess, redis_process
 from serving.feature_table import FeatureTables, Rows
 from serving.feed.redis_reader import RedisFeed, Timing, open_redis_feed
 from serving.feed.row_feed import FeedStatistics

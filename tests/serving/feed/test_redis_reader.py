@@ -12,7 +12,7 @@ from features.errors import FeedDeniedError
 from features.redis_connection import redis_connection
 from features.redis_feed import latest_key, stream_key
 from features.redis_server import RedisServer
-from loadtests.redis_process import RedisProcess
+from loadtests.harness.redis_process import RedisProcess
 from serving.feed.redis_reader import Timing
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from features.errors import FeedAddressError, FeedUnreachableError
 from features.redis_feed import AsyncRedisSender
 from features.redis_server import RedisServer
-from loadtests.redis_process import RedisProcess, free_port, redis_process
+from loadtests.harness.redis_process import RedisProcess, free_port, redis_process
 
 if TYPE_CHECKING:
     from tests.serving.feed.conftest import Encoded, Open

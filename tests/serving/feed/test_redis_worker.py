@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from features.redis_feed import latest_key, stream_key
-from loadtests.redis_process import RedisProcess
+from loadtests.harness.redis_process import RedisProcess
 from promotion.config import Config, ConfigError, Redis
 from protos.client import AsyncClient, AsyncControlClient
 from protos.errors import Unreachable

@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from loadtests.certificate import make_certificate
+from loadtests.harness.certificate import make_certificate
 from protos.client import Client, ControlClient
 from protos.errors import CallError, Rejected, TimedOut, Unreachable
 from serving.errors import ListenRefused
@@ -120,7 +120,7 @@ async def test_swaps_under_load_fail_no_call_and_mix_no_two_releases(desk: Any, 
         askers = [asyncio.create_task(ask()) for _ in range(4)]
         desk.rollout.rollback("large_caps", why="test", as_="alice")
         await here.control.sync()
-        desk.promote(4.0)
+        desk.promote(slope=4.0)
         await here.control.sync()
         (latest,) = set(desk.releases) - {older, newer}
         desk.rollout.rollback("large_caps", why="test", as_="alice")

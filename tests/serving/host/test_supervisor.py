@@ -140,7 +140,7 @@ async def test_a_signal_without_a_release_is_a_clear_refusal(empty_desk: Any, ru
         with pytest.raises(Rejected, match="promote one") as refused:
             await here.scorer.score("large_caps")
         assert refused.value.code == "FAILED_PRECONDITION"
-        release = empty_desk.promote(1.0)
+        release = empty_desk.promote(slope=1.0)
         await here.control.sync(1, signal="large_caps")
         await here.control.push(empty_desk.rows(0))
         assert (await here.scorer.score("large_caps")).releases == (release,)
@@ -176,7 +176,7 @@ async def test_nothing_waits_for_the_proof_of_a_new_release(desk: Any) -> None:
         AsyncControlClient(supervisor.control) as control,
     ):
         before = await scorer.score("large_caps")
-        latest = desk.promote(4.0)
+        latest = desk.promote(slope=4.0)
         desk.rollout.set_weight("large_caps", 0.5, why="test", as_="alice")
         await supervisor.follow()
         meanwhile = await scorer.score("large_caps", features=np.ones((1, 3)))

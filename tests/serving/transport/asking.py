@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from loadtests import wire
+from loadtests.clients import wire
 from serving.errors import WrongValue
 from serving.runtime.engine import NO_DEADLINE_NS
 from serving.transport.call import Call

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from loadtests.wire import PREFACE, Answer, Reading, Requests
+from loadtests.clients.wire import PREFACE, Answer, Reading, Requests
 from serving.errors import WrongValue
 from serving.runtime.lane import Caller
 from serving.transport.call import Bytes, Call

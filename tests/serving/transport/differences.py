@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from loadtests import wire
+from loadtests.clients import wire
 from serving.status import Code
 from serving.transport.http2 import frames
 from serving.transport.http2.errors import ErrorCode

@@ -10,7 +10,7 @@ from typing import Any
 
 import hpack
 
-from loadtests import wire
+from loadtests.clients import wire
 
 from .asking import MESSAGE_BYTES, Asked
 

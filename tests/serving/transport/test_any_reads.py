@@ -14,7 +14,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests import wire
+from loadtests.clients import wire
 from serving.transport.http2 import frames
 from serving.transport.http2.errors import ErrorCode
 from serving.transport.http2.frames import Setting

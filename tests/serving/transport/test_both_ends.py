@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests import wire
+from loadtests.clients import wire
 from serving.transport.http2 import frames
 from serving.transport.http2.client import ClientConnection
 from serving.transport.http2.errors import ErrorCode

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from blockbuster import BlockBuster
 
-from loadtests import grpc_client, open_loop
-from loadtests.calls import Broken, Caller
-from loadtests.certificate import make_certificate
-from loadtests.client_files import Outcome, Plan
-from loadtests.prepared import Headers, Prepared, prepare
+from loadtests.clients import grpc_client, open_loop
+from loadtests.clients.calls import Broken, Caller
+from loadtests.clients.files import Outcome, Plan
+from loadtests.clients.prepared import Headers, Prepared, prepare
+from loadtests.harness.certificate import make_certificate
 from serving.transport.call import Call
 from serving.transport.grpcio import grpcio_transport
 from serving.transport.http2 import frames

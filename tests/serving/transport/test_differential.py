@@ -19,7 +19,7 @@ import uvloop
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from loadtests import wire
+from loadtests.clients import wire
 from serving.transport.http2 import frames
 from serving.transport.http2.frames import Setting
 from serving.transport.http2.limits import Limits

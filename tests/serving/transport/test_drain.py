@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from loadtests import wire
+from loadtests.clients import wire
 from serving.status import Code
 from serving.transport.http2 import frames
 from serving.transport.http2.errors import ErrorCode
@@ -31,10 +31,10 @@ def nothing() -> None:
 
 @asynccontextmanager
 async def calling(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A grpcio client in its own process, once it is answered; see loadtests/calling.py."""
+    """A grpcio client in its own process, once it is answered; see loadtests/clients/calling.py."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "loadtests.calling", *arguments, stdin=pipe, stdout=pipe, cwd=ROOT
+        sys.executable, "-m", "loadtests.clients.calling", *arguments, stdin=pipe, stdout=pipe, cwd=ROOT
     )
     try:
         assert process.stdout is not None

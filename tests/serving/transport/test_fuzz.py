@@ -1,4 +1,4 @@
-"""A few thousand inputs for every target of `python -m loadtests.fuzz`, mutated at random from recorded traffic.
+"""A few thousand inputs for every target of `python -m loadtests.fuzzing.run`, mutated at random from recorded traffic.
 
 The ten million, and the guidance by coverage, are in `make long`.
 """
@@ -12,8 +12,8 @@ from functools import partial
 import pytest
 from hypothesis import settings
 
-from loadtests.fuzz import PLANS
 from loadtests.fuzzing.mutation import mutated_frames, mutated_message, random_bytes
+from loadtests.fuzzing.run import PLANS
 from loadtests.fuzzing.seeds import corpora
 from loadtests.fuzzing.targets import TARGETS
 from protos.inference import open_inference_pb2 as oip

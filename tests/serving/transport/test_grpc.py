@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests import wire
+from loadtests.clients import wire
 from serving.errors import (
     DeadlinePassed,
     MalformedRequest,

@@ -15,7 +15,7 @@ from h2.settings import SettingCodes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests import wire
+from loadtests.clients import wire
 from serving.transport.http2 import frames
 
 from .conftest import InMemory, Served

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from loadtests import wire
+from loadtests.clients import wire
 from serving.status import Code
 from serving.transport.http2 import frames
 from serving.transport.http2.errors import ConnectionFault, ErrorCode

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.wire import Frame, read_frames
+from loadtests.clients.wire import Frame, read_frames
 from serving.transport.http2 import frames
 from serving.transport.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from serving.transport.http2.limits import Budget

@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from loadtests import wire
+from loadtests.clients import wire
 from serving.errors import ListenRefused
 from serving.transport.http2 import frames
 from serving.transport.http2.errors import ErrorCode
