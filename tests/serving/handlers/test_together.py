@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests import wire
+from loadtests.clients import wire
 from protos.inference import open_inference_pb2 as oip
 from protos.signalbox.v1 import scorer_pb2
 from serving.handlers.wire import RowStatus
