@@ -115,7 +115,7 @@ class MessageTarget:
     def _head(self, content: bytes) -> None:
         """Fields of any names and values: a meaning, or a fault that is named."""
         pairs = [each.partition(b"=")[::2] for each in content.split(b"\n")]
-        opening = opening_of(Head(tuple(pairs)), {})
+        opening = opening_of(Head(tuple(pairs)), {}).opening
         assert opening.fault or opening.http or opening.refusal, "expected no method where there is none"
         try:
             assert timeout_ns(content[:12]) > 0

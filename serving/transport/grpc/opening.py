@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
 
 from serving.errors import DeadlinePassed, MalformedRequest, ServingError, UnknownEncoding, UnknownMethod
 from serving.runtime.lane import Caller
 from serving.transport.call import Bytes, Call
 from serving.transport.grpc.message import PREFIX_BYTES
+from serving.transport.http2.fields import Field
 from serving.transport.http2.hpack import Head
 from serving.transport.http2.server import request_fault
 from serving.transport.methods import Method, Methods, Unary
@@ -17,6 +20,12 @@ _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _UNIT_NS = {b"H": 3_600_000_000_000, b"M": 60_000_000_000, b"S": 1_000_000_000, b"m": 1_000_000, b"u": 1_000, b"n": 1}
 _KIND = re.compile(rb"application/grpc([+;].*)?")
 NO_LENGTH = -1
+_OWN = frozenset((b"grpc-timeout", b"traceparent", b"tracestate", b"x-request-id"))
+_MOST_KNOWN = 16
+
+
+def _refuse_to(call: Call, body: bytes) -> None:
+    raise TypeError("expected a unary method, found none")
 
 
 class HttpAnswer:
@@ -32,9 +41,8 @@ class HttpAnswer:
 
 
 class Opening:
-    """A head's meaning. method: None where the call is refused.
+    """What heads ask for that differ in nothing but what is a call's own. method: None where the call is refused.
 
-    timeout_ns: 0 for none.
     content_length: NO_LENGTH where none was stated. fault: why it is no HTTP request, or "". http: what it gets where
     it is no gRPC. refusal: why the call is refused. answer: of a unary method. usual_bytes, usual_prefix: the size of a
     unary request's content, and its first bytes, that were found good before: what looks like that need not be checked.
@@ -49,18 +57,16 @@ class Opening:
         "http",
         "method",
         "refusal",
-        "timeout_ns",
         "usual_bytes",
         "usual_prefix",
     )
 
     def __init__(self) -> None:
         self.method: Method | None = None
-        self.answer: Callable[[Call, bytes], None] | None = None
+        self.answer: Callable[[Call, bytes], None] = _refuse_to
         self.answer_all: Callable[[Caller, Bytes], bool] | None = None
         self.usual_bytes = -1
         self.usual_prefix = b""
-        self.timeout_ns = 0
         self.content_length = NO_LENGTH
         self.gzip = False
         self.fault = ""
@@ -69,17 +75,59 @@ class Opening:
 
     def expect_again(self, content: bytes) -> None:
         """Remembers that `content`, one uncompressed message, was good: so is whatever has its size and prefix."""
-        if self.answer is not None:
+        if self.is_usual:
             self.usual_bytes = len(content)
             self.usual_prefix = content[:PREFIX_BYTES]
 
+    @property
+    def is_usual(self) -> bool:
+        """Whether it is a unary call that nothing stands against."""
+        return isinstance(self.method, Unary)
 
-def opening_of(head: Head, methods: Methods) -> Opening:
+
+class Asked(NamedTuple):
+    """A head's meaning. timeout_ns: 0 for none."""
+
+    opening: Opening
+    timeout_ns: int
+
+
+class Openings:
+    """The meanings of heads. Lives as long as the connection that they come on.
+
+    A head that differs from one before in fields of `_OWN` alone, each of its call's own, is not read anew.
+    """
+
+    def __init__(self, methods: Methods) -> None:
+        self._methods = methods
+        self._known: dict[tuple[Field, ...], Opening] = {}
+
+    def of(self, head: Head) -> Asked:
+        """What `head` asks for."""
+        if head.fault:
+            return opening_of(head, self._methods)
+        own = [field for field in head.fields if field[0] in _OWN]
+        key = tuple([field for field in head.fields if field[0] not in _OWN]) if own else head.fields
+        opening = self._known.get(key)
+        if opening is not None:
+            try:
+                return Asked(opening, timeout_ns(dict(own).get(b"grpc-timeout")))
+            except ServingError:
+                return opening_of(head, self._methods)
+        asked = opening_of(head, self._methods)
+        if asked.opening.is_usual:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = asked.opening
+        return asked
+
+
+def opening_of(head: Head, methods: Methods) -> Asked:
     """The meaning of `head`, given what is served."""
     opening = Opening()
     opening.fault = request_fault(head)
     if opening.fault:
-        return opening
+        return Asked(opening, 0)
     fields = dict(head.fields)
     length = fields.get(b"content-length")
     if length is not None:
@@ -88,21 +136,22 @@ def opening_of(head: Head, methods: Methods) -> Opening:
     method = methods.get(path)
     opening.http = _not_grpc(fields, path, known=method is not None)
     if opening.http is not None:
-        return opening
+        return Asked(opening, 0)
     try:
         opening.gzip = _is_gzip(fields.get(b"grpc-encoding", b"identity"))
-        opening.timeout_ns = timeout_ns(fields.get(b"grpc-timeout"))
+        timeout = timeout_ns(fields.get(b"grpc-timeout"))
         if method is None:
             raise UnknownMethod(f"expected a method that is served here, found {path[:120]!r}")
     except ServingError as error:
         opening.refusal = error
-        return opening
+        return Asked(opening, 0)
     opening.method = method
     if isinstance(method, Unary):
         opening.answer, opening.answer_all = method.answer, method.answer_all
-    return opening
+    return Asked(opening, timeout)
 
 
+@lru_cache(maxsize=1024)
 def timeout_ns(text: bytes | None) -> int:
     """A `grpc-timeout` in nanoseconds, 0 for none. MalformedRequest for what is none, DeadlinePassed for 0 S."""
     if text is None:

@@ -11,10 +11,11 @@ from typing import Any
 
 from serving.errors import DeadlinePassed, MessageTooLarge, Overloaded, ServingError
 from serving.runtime.engine import NO_DEADLINE_NS
+from serving.runtime.lane import Caller
 from serving.transport.grpc.calls import CallGroup, NativeCall, StreamingCall
 from serving.transport.grpc.ending import ANSWER_BLOCK, OK_BLOCK, error_block, http_block
 from serving.transport.grpc.message import PREFIX, PREFIX_BYTES, check_prefix, only_message
-from serving.transport.grpc.opening import NO_LENGTH, HttpAnswer, Opening, opening_of
+from serving.transport.grpc.opening import NO_LENGTH, Asked, HttpAnswer, Opening, Openings
 from serving.transport.http2 import frames
 from serving.transport.http2.errors import ErrorCode, StreamFault
 from serving.transport.http2.hpack import Head
@@ -27,6 +28,7 @@ LOG = logging.getLogger("signalbox.calls")
 
 _STREAM_BYTES = 512  # what a stream costs beside its head and content, about
 _MOST_IGNORED_BYTES = 65_536  # of a request that is no gRPC
+_UNREAD = Asked(Opening(), 0)  # the meaning of a head that was not looked at yet
 _FIELD_BYTES = 128  # what a field costs beside its bytes, about
 
 
@@ -64,11 +66,11 @@ class Unfinished:
 class _Incoming:
     """A request that has not come in whole. Lives from its head to its end. counted: bytes, by Unfinished."""
 
-    __slots__ = ("_head_bytes", "began_ns", "content", "counted", "head", "opening")
+    __slots__ = ("_head_bytes", "began_ns", "content", "counted", "head", "opening", "timeout_ns")
 
-    def __init__(self, head: Head, opening: Opening, began_ns: int) -> None:
+    def __init__(self, head: Head, asked: Asked, began_ns: int) -> None:
         self.head = head
-        self.opening = opening
+        self.opening, self.timeout_ns = asked
         self.began_ns = began_ns
         self.content = bytearray()
         self.counted = 0
@@ -113,7 +115,7 @@ class Calls:
         self.connection = connection = ServerConnection(self, limits, unread=unread, most_window=most_window)
         self.marked = False
         self.streams, self.out, self.sending = connection.streams, connection.out, connection.sending
-        self._methods = methods
+        self._openings = Openings(methods)
         self._limits = limits
         self._unfinished = unfinished
         self._changed = changed
@@ -127,10 +129,9 @@ class Calls:
 
     def whole_request(self, stream_id: int, head: Head, data: bytes, start: int, stop: int) -> None:
         """See http2.server.Receiver: the hot path."""
-        opening = head.meaning
-        if opening is not None and stop - start == opening.usual_bytes and data.startswith(opening.usual_prefix, start):
+        opening, timeout_ns = head.meaning or _UNREAD
+        if stop - start == opening.usual_bytes and data.startswith(opening.usual_prefix, start):
             began_ns = self.connection.now_ns
-            timeout_ns = opening.timeout_ns
             call = NativeCall(self, stream_id, head, began_ns, began_ns + timeout_ns if timeout_ns else NO_DEADLINE_NS)
             self.streams[stream_id] = call
             try:
@@ -143,25 +144,33 @@ class Calls:
 
     def whole_requests(self, stream_ids: Sequence[int], head: Head, contents: Bytes) -> None:
         """See http2.server.Receiver: the hot path of a peer that asks much at once."""
-        opening = head.meaning
+        opening, timeout_ns = head.meaning or _UNREAD
         size = contents.shape[1]
-        if opening is not None and opening.answer_all is not None and size == opening.usual_bytes:
+        if opening.answer_all is not None and size == opening.usual_bytes:
             prefixes = contents[:, :PREFIX_BYTES].tobytes()
-            if prefixes == opening.usual_prefix * len(stream_ids) and self._answer_all(stream_ids, head, contents):
-                return
+            if prefixes == opening.usual_prefix * len(stream_ids):
+                began_ns = self.connection.now_ns
+                deadline_ns = began_ns + timeout_ns if timeout_ns else NO_DEADLINE_NS
+                group = CallGroup(self, tuple(stream_ids), head, began_ns, deadline_ns)
+                if self._answer_all(group, stream_ids, opening.answer_all, contents[:, PREFIX_BYTES:]):
+                    return
         data = contents.tobytes()
         for place, stream_id in enumerate(stream_ids):
             self.whole_request(stream_id, head, data, place * size, (place + 1) * size)
 
-    def _answer_all(self, stream_ids: Sequence[int], head: Head, contents: Bytes) -> bool:
+    def is_usual(self, head: Head) -> bool:
+        """See http2.server.Receiver."""
+        asked: Asked = head.meaning or self._openings.of(head)
+        head.meaning = asked
+        return asked.opening.is_usual
+
+    def _answer_all(
+        self, group: CallGroup, stream_ids: Sequence[int], answer_all: Callable[[Caller, Bytes], bool], messages: Bytes
+    ) -> bool:
         """Hands the calls over together; False where the method would rather have them one by one."""
-        opening = head.meaning
-        began_ns = self.connection.now_ns
-        deadline_ns = began_ns + opening.timeout_ns if opening.timeout_ns else NO_DEADLINE_NS
-        group = CallGroup(self, tuple(stream_ids), head, began_ns, deadline_ns)
         self.streams.update(dict.fromkeys(stream_ids, group))
         try:
-            if opening.answer_all(group, contents[:, PREFIX_BYTES:]):
+            if answer_all(group, messages):
                 return True
         except Exception as error:  # noqa: BLE001 - a defect of ours ends these calls, not the connection
             for stream_id in stream_ids:
@@ -173,10 +182,10 @@ class Calls:
 
     def request_head(self, stream_id: int, head: Head, *, ended: bool) -> None:
         """See http2.server.Receiver."""
-        opening = head.meaning
-        if opening is None:
-            opening = head.meaning = opening_of(head, self._methods)
-        incoming = self.connection.streams[stream_id] = _Incoming(head, opening, self.connection.now_ns)
+        asked: Asked = head.meaning or self._openings.of(head)
+        head.meaning = asked
+        opening = asked.opening
+        incoming = self.connection.streams[stream_id] = _Incoming(head, asked, self.connection.now_ns)
         if opening.fault:
             self._malformed(stream_id, opening.fault)
         elif opening.http is not None:
@@ -339,7 +348,7 @@ class Calls:
     def _run(self, stream_id: int, incoming: _Incoming, message: bytes) -> None:
         opening = incoming.opening
         began_ns = incoming.began_ns
-        deadline_ns = began_ns + opening.timeout_ns if opening.timeout_ns else NO_DEADLINE_NS
+        deadline_ns = began_ns + incoming.timeout_ns if incoming.timeout_ns else NO_DEADLINE_NS
         told = (self, stream_id, incoming.head, began_ns, deadline_ns)
         if isinstance(opening.method, Unary):
             call = self.connection.streams[stream_id] = NativeCall(*told)

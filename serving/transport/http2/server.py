@@ -52,6 +52,10 @@ class Receiver(Protocol):
         """A request has begun. ended: and nothing follows."""
         ...
 
+    def is_usual(self, head: Head) -> bool:
+        """Whether `head` needs no answer before its content has come."""
+        ...
+
     def head_too_large(self, stream_id: int, *, ended: bool) -> None:
         """A request has begun whose header list passes the limit."""
         ...
@@ -153,8 +157,8 @@ class ServerConnection(Connection):
                         following = stop
             elif flags == 4 and word & 0xFF == 1:  # HEADERS, END_HEADERS
                 head = known.get(data[at + 9 : stop])
-                if head is not None and self._block is None and not self.final:
-                    if stop + 9 <= end:
+                if self._block is None and not self.final and not self._first_settings:
+                    if head is not None and stop + 9 <= end:
                         following = self._take_run(data, at, stop, end, head)
                     if (
                         following == at
@@ -162,14 +166,28 @@ class ServerConnection(Connection):
                         and stream_id & 1
                         and len(streams) + len(heads) < room
                     ):
-                        heads[stream_id] = head
+                        head = head or self._read_head(stream_id, data[at + 9 : stop])
                         self.last_stream = stream_id
+                        if head is not None:
+                            heads[stream_id] = head
                         following = stop
             if following == at:
                 following = self._frame(data, at, end)
             at = following
         self._rest = data[at:] if at < end else b""
         self._give_credit()
+
+    def _read_head(self, stream_id: int, block: bytes) -> Head | None:
+        """The head of a new stream, if it is a usual one; else the receiver knows of it already."""
+        try:
+            head = self.decoder.decode(block)
+        except HeaderListTooLarge:
+            head = None
+            self._spend("large_heads")  # each costs more to read than to send
+        if head is not None and self._receiver.is_usual(head):
+            return head
+        self._open(stream_id, head, ended=False)
+        return None
 
     def _repeats(self, data: bytes, at: int, stop: int, end: int) -> bool:
         """Whether what lies at `at` seems to be the first of a run: the same frame head stands where the last would be.
