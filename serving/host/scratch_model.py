@@ -13,8 +13,7 @@ from promotion.home import Home
 from promotion.release.open import open_bare
 from serving.runtime.backend import Model
 from serving.runtime.onnx_backend import OnnxBackend
-
-_WARM_UP_ROWS = (1, 2, 64)  # as a release's model is warmed
+from serving.runtime.warm_up import warm_up
 
 
 def scratch_file(home: Home, digest: str) -> Path:
@@ -42,9 +41,7 @@ def load_scratch(home: Home, digest: str) -> Model:
         raise FileAltered(f"scratch model {digest[:12]}: expected the bytes of that hash, found others; start anew")
     bare = open_bare(body)
     backend = OnnxBackend(bare.session, bare.inputs.name, bare.outputs.name)
-    for n in _WARM_UP_ROWS:
-        backend.predict(np.zeros((n, bare.columns), np.float32))
-    return Model(
+    model = Model(
         digest=digest,
         feature_set_id=bytes.fromhex(scratch_feature_set(digest)),
         features=feature_names(bare.columns),
@@ -54,3 +51,4 @@ def load_scratch(home: Home, digest: str) -> Model:
         input=bare.inputs,
         output=bare.outputs,
     )
+    return warm_up(model)

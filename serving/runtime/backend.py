@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from promotion.release.manifest import Tensor
 from serving.runtime.allowance import Allowance
+from serving.runtime.cost import RunCost
 from serving.runtime.memo import Memo
 
 Float32s = npt.NDArray[np.float32]
@@ -39,7 +40,7 @@ class Model:
     digest: the release's. feature_set_id: 32 bytes. features: names, in the model's order. takes_nan: bool [feature].
     max_abs_score: a score beyond it is refused. max_weight: the most capital weight that may leave with its scores.
     allowance: how many rows a second it may score in this worker. memo: the scores of the table's present rows.
-    input, output: the model file's tensors; their first dimension is the rows.
+    cost: what its runs should take. input, output: the model file's tensors; their first dimension is the rows.
     """
 
     digest: str
@@ -51,6 +52,7 @@ class Model:
     max_weight: float = 1.0
     allowance: Allowance = field(default_factory=Allowance)
     memo: Memo = field(default_factory=Memo)
+    cost: RunCost = field(default_factory=RunCost)
     input: Tensor = ROWS
     output: Tensor = SCORES
 

@@ -46,6 +46,7 @@ Float32s = npt.NDArray[np.float32]
 STALL_NS = 2_000_000  # a run predicted to take longer than this leaves the loop
 MAX_QUEUE_NS = 50_000_000  # a call that would wait longer than this for those before it is refused at once
 MAX_WAITING_ROWS = 200_000  # per release: what the rows in waiting may take of memory
+_GONE = CallCancelled("the caller went away before its rows were scored")
 _STEP_ROWS = 64  # rows admitted before the clock is looked at again
 _NS_PER_MS = 1_000_000
 
@@ -80,6 +81,7 @@ class Engine:
         self._alone: list[Alone] = []
         self._finished: list[Batch] = []
         self._threaded: set[Batch] = set()
+        self._swept = False  # those who wait were looked over for cancelled calls in this turn
         self.shadows = Shadows(self)
 
     @property
@@ -130,6 +132,9 @@ class Engine:
             return None
         ahead_ns = self._ahead_ns(lane, now_ns)
         error = self._too_long(lane, rows, call.deadline_ns - now_ns, ahead_ns)
+        if error is not None and self._drop_cancelled():
+            ahead_ns = self._ahead_ns(lane, now_ns)
+            error = self._too_long(lane, rows, call.deadline_ns - now_ns, ahead_ns)
         if error is None:
             lane.free = min(lane.waiting + max(rows, _STEP_ROWS), self._max_waiting_rows)
             lane.soonest_ns = now_ns + int(ahead_ns + lane.cost.expected_ns(lane.free))
@@ -161,6 +166,7 @@ class Engine:
 
     def _turn(self) -> None:
         entered, self._entered = self._entered, []
+        self._swept = False
         with self.turn:
             for lane in entered:
                 if not self._run_alone(lane):
@@ -234,7 +240,7 @@ class Engine:
     def _unwanted(self, call: Caller, now_ns: int) -> ServingError | None:
         if call.cancelled:
             self.counts.cancelled += 1
-            return CallCancelled("the caller went away before its rows were scored")
+            return _GONE
         if call.deadline_ns <= now_ns:
             self.counts.expired += 1
             return DeadlinePassed("the deadline passed before the rows were scored; allow more time")
@@ -258,6 +264,7 @@ class Engine:
     def _ran_aside(self, batch: Batch, done: asyncio.Future[Float32s | ServingError]) -> None:
         self.counts.threaded += 1
         self._threaded.discard(batch)
+        self._swept = False
         batch.lane.running_until_ns = 0
         if batch.lane.works:
             self._call_for_turn(batch.lane)
@@ -329,6 +336,23 @@ class Engine:
         outcome = predict(lane.model, rows)
         lane.cost.learn(len(rows), self.now_ns() - began_ns)
         return outcome
+
+    def _drop_cancelled(self) -> bool:
+        """Lets go of waiting calls that were cancelled, once a turn; whether there were any."""
+        if self._swept:
+            return False
+        self._swept = True
+        before = self.counts.cancelled
+        for lane in self._lanes.values():
+            for work in lane.works:
+                if not work.shared and any(call.cancelled for call in work.calls):
+                    part = Part(work, work.calls, work.blocks).spread()
+                    kept = rest(part, [_GONE if call.cancelled else None for call in part.calls])
+                    lane.waiting -= part.rows - kept.rows
+                    self.counts.cancelled += len(part.calls) - len(kept.calls)
+                    work.calls, work.blocks = kept.calls, kept.blocks
+            lane.works = [work for work in lane.works if work.calls]
+        return self.counts.cancelled > before
 
     def _ahead_ns(self, lane: Lane, now_ns: int) -> float:
         """How long what a call of `lane` has to wait for should take."""

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from serving.errors import ServingError
 from serving.runtime.backend import Model
-from serving.runtime.cost import RunCost
 
 Float32s = npt.NDArray[np.float32]
 Block = bytes | memoryview  # rows: little-endian float32, C-contiguous
@@ -125,7 +124,7 @@ class Lane:
         self.model = model
         self.columns = model.columns
         self.limited = model.allowance.per_second != float("inf")
-        self.cost = RunCost()
+        self.cost = model.cost
         self.works: list[Work] = []
         self.waiting = 0
         self.free = 0

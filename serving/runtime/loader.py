@@ -13,8 +13,7 @@ from promotion.release.open import open_release
 from serving.runtime.allowance import Allowance
 from serving.runtime.backend import Backend, Model
 from serving.runtime.onnx_backend import OnnxBackend
-
-_WARM_UP_ROWS = (1, 2, 64)  # the runtime plans memory per batch size: the first caller does not pay for it
+from serving.runtime.warm_up import warm_up
 
 
 def load(home: Home, digest: str, *, environment: str, principals: Mapping[str, Principal]) -> Model:
@@ -24,10 +23,7 @@ def load(home: Home, digest: str, *, environment: str, principals: Mapping[str, 
     """
     release = open_release(home, digest, environment=environment, principals=principals)
     backend = OnnxBackend(release.session, release.manifest.inputs[0].name, release.manifest.outputs[0].name)
-    model = as_model(release.digest, release.manifest, backend)
-    for n in _WARM_UP_ROWS:
-        backend.predict(np.zeros((n, model.columns), np.float32))
-    return model
+    return warm_up(as_model(release.digest, release.manifest, backend))
 
 
 def as_model(digest: str, manifest: Manifest, backend: Backend) -> Model:

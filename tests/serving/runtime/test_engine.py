@@ -339,6 +339,18 @@ async def learnt(clock: Clock, ns_a_row: int, **options: Any) -> tuple[Engine, R
     return engine, work
 
 
+async def test_calls_that_were_cancelled_keep_nobody_out() -> None:
+    engine, work = await learnt(Clock(), 1_000_000, max_queue_ns=50_000_000, stall_ns=10**12)
+    ran = engine.counts.rows
+    gone = [work.take(Asker(), (1, 0)) for _ in range(65)]
+    for call in gone:
+        call.cancelled = True
+    honest = [work.take(Asker(), (1, 0)) for _ in range(60)]
+    await turn()
+    assert [call.got for call in honest] == [[[1]]] * 60
+    assert (engine.counts.cancelled, engine.counts.shed, engine.counts.rows - ran) == (65, 0, 60)
+
+
 async def test_a_call_that_would_wait_too_long_is_refused_at_once_and_told_when_to_come_back() -> None:
     engine, work = await learnt(Clock(), 1_000_000, max_queue_ns=50_000_000, stall_ns=10**12)
     calls = [work.take(Asker(), (1, 0)) for _ in range(200)]
