@@ -40,6 +40,7 @@ from serving.handlers.routes import Route, more_careful, wanted_releases
 from serving.handlers.scorer import Scorer
 from serving.handlers.table import data_plane
 from serving.host.kill import KillSwitch, kill_socket
+from serving.host.memory import keep_freed_memory
 from serving.host.pauses import Pauses, busy_polling, watched_pauses
 from serving.host.pipe import Ack, Ask, Assign, Drain, Open, Pipe, Push, Ready, Served, Setup, open_pipe, principals
 from serving.host.scratch_model import load_scratch
@@ -312,4 +313,5 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     for number in (signal.SIGINT, signal.SIGHUP):  # a terminal's Ctrl-C or end is the supervisor's to handle
         signal.signal(number, signal.SIG_IGN)
+    keep_freed_memory()
     uvloop.run(_main(int(sys.argv[1])))
