@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -111,7 +111,7 @@ class Openings:
         opening = self._known.get(key)
         if opening is not None:
             try:
-                return Asked(opening, timeout_ns(dict(own).get(b"grpc-timeout")))
+                return Asked(opening, _timeout_of(own))
             except ServingError:
                 return opening_of(head, self._methods)
         asked = opening_of(head, self._methods)
@@ -139,7 +139,7 @@ def opening_of(head: Head, methods: Methods) -> Asked:
         return Asked(opening, 0)
     try:
         opening.gzip = _is_gzip(fields.get(b"grpc-encoding", b"identity"))
-        timeout = timeout_ns(fields.get(b"grpc-timeout"))
+        timeout = _timeout_of(head.fields)
         if method is None:
             raise UnknownMethod(f"expected a method that is served here, found {path[:120]!r}")
     except ServingError as error:
@@ -151,11 +151,18 @@ def opening_of(head: Head, methods: Methods) -> Asked:
     return Asked(opening, timeout)
 
 
+def _timeout_of(fields: Iterable[Field]) -> int:
+    """Of several the last counts, but none may be malformed: so grpcio has it. Raises as `timeout_ns` does."""
+    timeout = 0
+    for name, value in fields:
+        if name == b"grpc-timeout":
+            timeout = timeout_ns(value)
+    return timeout
+
+
 @lru_cache(maxsize=1024)
-def timeout_ns(text: bytes | None) -> int:
-    """A `grpc-timeout` in nanoseconds, 0 for none. MalformedRequest for what is none, DeadlinePassed for 0 S."""
-    if text is None:
-        return 0
+def timeout_ns(text: bytes) -> int:
+    """A `grpc-timeout` in nanoseconds. MalformedRequest for what is none, DeadlinePassed for 0 S."""
     found = _TIMEOUT.fullmatch(text)
     if found is None:
         raise MalformedRequest(

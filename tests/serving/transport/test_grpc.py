@@ -221,6 +221,23 @@ def test_a_call_knows_its_deadline_and_its_metadata(peer: InMemory, served: Serv
     assert second.deadline_ns == NO_DEADLINE_NS
 
 
+def test_heads_that_differ_in_what_is_a_calls_own_are_not_taken_for_each_other(peer: InMemory, served: Served) -> None:
+    traces = [b"00-%032x-%016x-01" % (number, number) for number in range(1, 40)]
+    for number, trace in enumerate(traces, 1):
+        timeout = () if number % 3 == 0 else ((b"grpc-timeout", b"%dm" % number),)
+        peer.send(peer.requests.call("/t/Hold", b"x", *timeout, (b"traceparent", trace)))
+    for number, (call, _) in enumerate(served.held, 1):
+        expected = NO_DEADLINE_NS if number % 3 == 0 else call.began_ns + number * 1_000_000
+        assert (call.deadline_ns, call.metadata()) == (expected, (("traceparent", traces[number - 1].decode()),))
+    assert len(served.held) == len(traces)
+
+
+def test_a_malformed_timeout_is_refused_whatever_came_before_or_stands_beside_it(peer: InMemory) -> None:
+    good, bad = (b"grpc-timeout", b"9S"), (b"grpc-timeout", b"soon")
+    told = [peer.call("/t/Echo", b"x", *fields).status for fields in ((good,), (bad,), (bad, good), (good, good))]
+    assert told == [Code.OK, Code.INVALID_ARGUMENT, Code.INVALID_ARGUMENT, Code.OK]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "kind", "status", "allow"),
     [
