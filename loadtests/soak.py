@@ -159,7 +159,11 @@ def _growth_row(row_id: str, what: str, values: Sequence[float], most: float) ->
 
 
 def _p99_row(intervals: Sequence[Histogram]) -> Row:
-    second, last = (Histogram.merged(part).percentile(99) / 1e6 for part in _ends(intervals))
+    ends = [Histogram.merged(part) for part in _ends(intervals)]
+    if not all(each.total for each in ends):
+        words = "p99 of Score, closed loop: expected calls answered until the end, found none in a fifth of the time"
+        return Row("soak.p99", words, 0.0, "×", f"at most {MOST_DRIFT:g} ×", False)
+    second, last = (each.percentile(99) / 1e6 for each in ends)
     words = f"p99 of Score, closed loop: {second:.3g} ms, then {last:.3g} ms"
     return Row("soak.p99", words, last / second, "×", f"at most {MOST_DRIFT:g} ×", last / second <= MOST_DRIFT)
 
