@@ -69,7 +69,7 @@ def make_parts(slope: float = 1.0, **changes: Any) -> ReleaseParts:
 
 
 @contextmanager
-def open_desk(root: Path, kind: type[AnyDesk] = Desk) -> Iterator[AnyDesk]:  # type: ignore[assignment]
+def open_desk(root: Path, kind: type[AnyDesk]) -> Iterator[AnyDesk]:
     """A founded ledger with one trial in it; no policy in force, and no release."""
     home = Home(root)
     with SqliteLedger(home.ledger) as ledger:

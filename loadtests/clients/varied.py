@@ -14,14 +14,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from loadtests.clients.files import ClientFailed, Outcome, Plan, Texts, ask_in_process
 from loadtests.clients.prepared import Headers
 from loadtests.harness.model import BenchModel, make_rows
-from loadtests.harness.questions import InferQuestion, Question, ScoreQuestion, WrongAnswer, varied
+from loadtests.harness.questions import (
+    FirstOfMany,
+    InferQuestion,
+    ManyQuestions,
+    Question,
+    ScoreQuestion,
+    WrongAnswer,
+    varied,
+)
 from loadtests.harness.readings import Load, Reading, ReadingRefused
 from loadtests.harness.rounds import Probe
 from loadtests.harness.servers import Server
@@ -32,22 +39,8 @@ _MOST_CHECKED = 3_000  # replies of a run; each is scored again, alone
 _FEW = 8
 
 
-@runtime_checkable
-class ManyQuestions(Question, Protocol):
-    """Many questions of one kind, as one: `message` and `check` are the first one's."""
-
-    @property
-    def messages(self) -> Sequence[bytes]:
-        """Each one's message."""
-        ...
-
-    def check_one(self, number: int, reply: bytes) -> None:
-        """WrongAnswer unless `reply` is right for question `number`."""
-        ...
-
-
 @dataclass(frozen=True, eq=False)
-class VariedQuestions:
+class VariedQuestions(FirstOfMany):
     """`count` questions of a kind, one row each, no two rows alike."""
 
     kind: type[ScoreQuestion] | type[InferQuestion]
@@ -60,19 +53,10 @@ class VariedQuestions:
         """See Question."""
         return self.kind.path
 
-    @property
-    def message(self) -> bytes:
-        """See Question."""
-        return self.messages[0]
-
     @cached_property
     def messages(self) -> Sequence[bytes]:
         """See ManyQuestions."""
         return [question.message for question in self._questions]
-
-    def check(self, reply: bytes) -> None:
-        """See Question."""
-        self.check_one(0, reply)
 
     def check_one(self, number: int, reply: bytes) -> None:
         """See ManyQuestions."""

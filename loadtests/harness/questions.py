@@ -6,9 +6,9 @@ as many different ones as a client of our own wants.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -43,6 +43,33 @@ class Question(Protocol):
     def check(self, reply: bytes) -> None:
         """WrongAnswer unless `reply` is right."""
         ...
+
+
+@runtime_checkable
+class ManyQuestions(Question, Protocol):
+    """Many questions of one kind, as one: `message` and `check` are the first one's."""
+
+    @property
+    def messages(self) -> Sequence[bytes]:
+        """Each one's message."""
+        ...
+
+    def check_one(self, number: int, reply: bytes) -> None:
+        """WrongAnswer unless `reply` is right for question `number`."""
+        ...
+
+
+class FirstOfMany:
+    """What is alike in ManyQuestions."""
+
+    @property
+    def message(self: ManyQuestions) -> bytes:
+        """See Question."""
+        return self.messages[0]
+
+    def check(self: ManyQuestions, reply: bytes) -> None:
+        """See Question."""
+        self.check_one(0, reply)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from loadtests.clients import h2load, varied
-from loadtests.clients.varied import ManyQuestions, VariedQuestions
+from loadtests.clients.varied import VariedQuestions
 from loadtests.harness.model import SHAPES, BenchModel, bench_model, make_rows
 from loadtests.harness.progress import say
-from loadtests.harness.questions import EchoQuestion, InferQuestion, Question, ScoreQuestion
+from loadtests.harness.questions import EchoQuestion, InferQuestion, ManyQuestions, Question, ScoreQuestion
 from loadtests.harness.readings import Load
 from loadtests.harness.results import Row, write
 from loadtests.harness.rounds import Contestant, NoReading, Probe, Readings, interleave

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtests.harness.counters import echoes
-from loadtests.harness.questions import EchoQuestion
+from loadtests.harness.questions import EchoQuestion, FirstOfMany
 from loadtests.harness.servers import Launch, PeerMissing, free_port
 from loadtests.peers.environment import HERE, program
 
@@ -23,21 +23,12 @@ _GO_ENVIRONMENT = {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode"}  # where
 
 
 @dataclass(frozen=True, eq=False)
-class EchoQuestions:
-    """Many messages to echo, as one question (`loadtests.clients.varied.ManyQuestions`)."""
+class EchoQuestions(FirstOfMany):
+    """Many messages to echo, as one question (see ManyQuestions)."""
 
     messages: Sequence[bytes]
     path: str = EchoQuestion.path
     rows: int = 1
-
-    @property
-    def message(self) -> bytes:
-        """The first one."""
-        return self.messages[0]
-
-    def check(self, reply: bytes) -> None:
-        """See Question."""
-        self.check_one(0, reply)
 
     def check_one(self, number: int, reply: bytes) -> None:
         """WrongAnswer unless `reply` is message `number` again."""

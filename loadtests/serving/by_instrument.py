@@ -20,7 +20,7 @@ import numpy as np
 from loadtests.clients import h2load, varied
 from loadtests.harness.homes import fill, home_of
 from loadtests.harness.model import BenchModel, Float32s, bench_model, make_rows
-from loadtests.harness.questions import WrongAnswer
+from loadtests.harness.questions import FirstOfMany, WrongAnswer
 from loadtests.harness.readings import Load
 from loadtests.harness.results import Row
 from loadtests.harness.rounds import Contestant, interleave
@@ -36,7 +36,7 @@ BUSY = Load(in_flight=64)
 
 
 @dataclass(frozen=True, eq=False)
-class InstrumentQuestions:
+class InstrumentQuestions(FirstOfMany):
     """One question for each instrument of a universe: the score of its row. values: float32 [instrument, column]."""
 
     model: BenchModel
@@ -52,15 +52,6 @@ class InstrumentQuestions:
 
         requests = (scorer_pb2.ScoreRequest(signal=SIGNAL, instruments=[name]) for name in self.universe)
         return [bytes(request.SerializeToString()) for request in requests]
-
-    @property
-    def message(self) -> bytes:
-        """See Question."""
-        return self.messages[0]
-
-    def check(self, reply: bytes) -> None:
-        """See Question."""
-        self.check_one(0, reply)
 
     def check_one(self, number: int, reply: bytes) -> None:
         """See ManyQuestions."""

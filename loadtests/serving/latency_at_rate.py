@@ -18,11 +18,11 @@ from functools import cached_property
 from statistics import median
 
 from loadtests.clients.files import Outcome, Plan
-from loadtests.clients.varied import ManyQuestions, VariedQuestions, ask
+from loadtests.clients.varied import VariedQuestions, ask
 from loadtests.harness.histogram import Histogram
 from loadtests.harness.model import bench_model
 from loadtests.harness.progress import say
-from loadtests.harness.questions import ScoreQuestion
+from loadtests.harness.questions import ManyQuestions, ScoreQuestion
 from loadtests.harness.readings import ReadingRefused
 from loadtests.harness.results import Row
 from loadtests.harness.scorers import Options, scratch

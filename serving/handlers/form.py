@@ -106,34 +106,32 @@ class Form:
     def take(self, call: Caller, features: Block) -> None:
         """Has `call` answered: `features` are little-endian float32 [rows, feature]. What is wrong with it ends it."""
         lane = self.lane
-        waiting = lane.waiting + self.rows
         try:
             if len(features) != self._size:
                 raise _wrong_size(self, len(features))
-            if waiting > lane.free or call.deadline_ns <= lane.soonest_ns:
+            if lane.waiting + self.rows > lane.free or call.deadline_ns <= lane.soonest_ns:
                 self._engine.admit(lane, self.rows, call)
         except ServingError as error:
             self._host.refuse(call, error)
             return
         if not self.calls:
             self._engine.enter(self)
-        lane.waiting = waiting
+        lane.waiting += self.rows  # not by what waited before: to admit a call may let go of others
         self.calls.append(call)
         self.blocks.append(features)
 
     def take_all(self, calls: Caller, features: Bytes) -> bool:
         """The same of many calls at once, uint8 [call, 4 · rows · feature]; False where it was not done."""
         lane, rows = self.lane, self.rows * calls.count
-        waiting = lane.waiting + rows
         if features.shape[1] != self._size:
             return False
-        if (waiting > lane.free or calls.deadline_ns <= lane.soonest_ns) and (
+        if (lane.waiting + rows > lane.free or calls.deadline_ns <= lane.soonest_ns) and (
             self._engine.objection(lane, rows, calls) is not None
         ):
             return False
         if not self.calls:
             self._engine.enter(self)
-        lane.waiting = waiting
+        lane.waiting += rows
         self.calls.append(calls)
         self.blocks.append(features.tobytes())
         return True

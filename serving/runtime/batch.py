@@ -37,13 +37,13 @@ class Part(NamedTuple):
         return sum(call.count for call in self.calls)
 
     def spread(self) -> Part:
-        """The same with every call by itself."""
+        """The same with every call by itself. Callers of a shared work are: nobody hands it many as one."""
         if all(call.count == 1 for call in self.calls):
             return self
         calls = [each for call in self.calls for each in call.spread()]
         data, size = b"".join(self.blocks), 4 * self.work.lane.columns * self.work.rows
         blocks: list[Block] = [data[at : at + size] for at in range(0, len(data), size)]
-        return Part(self.work, calls, self.blocks if self.work.shared else blocks)
+        return Part(self.work, calls, blocks)
 
 
 class Alone(NamedTuple):

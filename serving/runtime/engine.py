@@ -46,7 +46,6 @@ Float32s = npt.NDArray[np.float32]
 STALL_NS = 2_000_000  # a run predicted to take longer than this leaves the loop
 MAX_QUEUE_NS = 50_000_000  # a call that would wait longer than this for those before it is refused at once
 MAX_WAITING_ROWS = 200_000  # per release: what the rows in waiting may take of memory
-_GONE = CallCancelled("the caller went away before its rows were scored")
 _STEP_ROWS = 64  # rows admitted before the clock is looked at again
 _NS_PER_MS = 1_000_000
 
@@ -240,7 +239,7 @@ class Engine:
     def _unwanted(self, call: Caller, now_ns: int) -> ServingError | None:
         if call.cancelled:
             self.counts.cancelled += 1
-            return _GONE
+            return _gone()
         if call.deadline_ns <= now_ns:
             self.counts.expired += 1
             return DeadlinePassed("the deadline passed before the rows were scored; allow more time")
@@ -347,7 +346,7 @@ class Engine:
             for work in lane.works:
                 if not work.shared and any(call.cancelled for call in work.calls):
                     part = Part(work, work.calls, work.blocks).spread()
-                    kept = rest(part, [_GONE if call.cancelled else None for call in part.calls])
+                    kept = rest(part, [_gone() if call.cancelled else None for call in part.calls])
                     lane.waiting -= part.rows - kept.rows
                     self.counts.cancelled += len(part.calls) - len(kept.calls)
                     work.calls, work.blocks = kept.calls, kept.blocks
@@ -378,6 +377,10 @@ class Engine:
         return Overloaded(
             f"{why}; back off and repeat, or ask another worker", retry_after_ms=max(1, round(ahead_ns / _NS_PER_MS))
         )
+
+
+def _gone() -> CallCancelled:
+    return CallCancelled("the caller went away before its rows were scored")
 
 
 def predict(model: Model, rows: Float32s) -> Float32s | ServingError:

@@ -9,6 +9,11 @@ from serving.runtime.lane import Caller
 from serving.transport.call import Bytes, Call
 
 
+def one_by_one(calls: Caller, bodies: Bytes) -> bool:
+    """The `answer_all` of a method that takes no calls together."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Unary:
     """One message in, one out. answer: called in the turn of the loop that brought the request; it never waits.
@@ -18,7 +23,7 @@ class Unary:
     """
 
     answer: Callable[[Call, bytes], None]
-    answer_all: Callable[[Caller, Bytes], bool] | None = None
+    answer_all: Callable[[Caller, Bytes], bool] = one_by_one
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from tests import desks
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
-    with desks.open_desk(tmp_path / "home") as opened:
+    with desks.open_desk(tmp_path / "home", Desk) as opened:
         yield opened
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING
@@ -82,11 +82,11 @@ class NativeCall(Single):
 class CallGroup:
     """Unary calls that came in together, with one head, as one Caller. Lives as long as they."""
 
-    __slots__ = ("_calls", "_head", "_stream_ids", "began_ns", "cancelled", "count", "deadline_ns")
+    __slots__ = ("_calls", "_head", "began_ns", "cancelled", "count", "deadline_ns", "stream_ids")
 
-    def __init__(self, calls: Calls, stream_ids: tuple[int, ...], head: Head, began_ns: int, deadline_ns: int) -> None:
+    def __init__(self, calls: Calls, stream_ids: Sequence[int], head: Head, began_ns: int, deadline_ns: int) -> None:
         self._calls = calls
-        self._stream_ids = stream_ids
+        self.stream_ids = stream_ids
         self._head = head
         self.count = len(stream_ids)
         self.began_ns = began_ns
@@ -105,10 +105,10 @@ class CallGroup:
         sending.window -= size * count
         self.cancelled = True  # they are over: nothing is answered twice
         streams = calls.streams
-        for stream_id in self._stream_ids:
+        for stream_id in self.stream_ids:
             del streams[stream_id]
         calls.connection.answered += count
-        numbers = np.array(self._stream_ids, ">u4").view(np.uint8).reshape(count, 4)
+        numbers = np.array(self.stream_ids, ">u4").view(np.uint8).reshape(count, 4)
         calls.out.append(
             _answers(head, own, tail).written(numbers, np.frombuffer(contents, np.uint8).reshape(count, own))
         )
@@ -127,7 +127,7 @@ class CallGroup:
     def spread(self) -> tuple[NativeCall, ...]:
         """See Caller.spread. Each is on its own from then on."""
         calls, told = self._calls, (self._head, self.began_ns, self.deadline_ns)
-        each = tuple(NativeCall(calls, stream_id, *told) for stream_id in self._stream_ids)
+        each = tuple(NativeCall(calls, stream_id, *told) for stream_id in self.stream_ids)
         for call in each:
             if calls.streams.get(call.stream_id) is self:
                 calls.streams[call.stream_id] = call

@@ -11,17 +11,17 @@ from serving.errors import DeadlinePassed, MalformedRequest, ServingError, Unkno
 from serving.runtime.lane import Caller
 from serving.transport.call import Bytes, Call
 from serving.transport.grpc.message import PREFIX_BYTES
-from serving.transport.http2.fields import Field
+from serving.transport.http2.fields import Field, bytes_of
 from serving.transport.http2.hpack import Head
 from serving.transport.http2.server import request_fault
-from serving.transport.methods import Method, Methods, Unary
+from serving.transport.methods import Method, Methods, Unary, one_by_one
 
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _UNIT_NS = {b"H": 3_600_000_000_000, b"M": 60_000_000_000, b"S": 1_000_000_000, b"m": 1_000_000, b"u": 1_000, b"n": 1}
 _KIND = re.compile(rb"application/grpc([+;].*)?")
 NO_LENGTH = -1
 _OWN = frozenset((b"grpc-timeout", b"traceparent", b"tracestate", b"x-request-id"))
-_MOST_KNOWN = 16
+_MOST_KNOWN, _MOST_KEPT_BYTES = 16, 2048  # heads of a connection, and what one may count to be kept
 
 
 def _refuse_to(call: Call, body: bytes) -> None:
@@ -64,7 +64,7 @@ class Opening:
     def __init__(self) -> None:
         self.method: Method | None = None
         self.answer: Callable[[Call, bytes], None] = _refuse_to
-        self.answer_all: Callable[[Caller, Bytes], bool] | None = None
+        self.answer_all: Callable[[Caller, Bytes], bool] = one_by_one
         self.usual_bytes = -1
         self.usual_prefix = b""
         self.content_length = NO_LENGTH
@@ -115,7 +115,7 @@ class Openings:
             except ServingError:
                 return opening_of(head, self._methods)
         asked = opening_of(head, self._methods)
-        if asked.opening.is_usual:
+        if asked.opening.is_usual and sum(map(bytes_of, key)) <= _MOST_KEPT_BYTES:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             self._known[key] = asked.opening

@@ -11,7 +11,6 @@ from typing import Any
 
 from serving.errors import DeadlinePassed, MessageTooLarge, Overloaded, ServingError
 from serving.runtime.engine import NO_DEADLINE_NS
-from serving.runtime.lane import Caller
 from serving.transport.grpc.calls import CallGroup, NativeCall, StreamingCall
 from serving.transport.grpc.ending import ANSWER_BLOCK, OK_BLOCK, error_block, http_block
 from serving.transport.grpc.message import PREFIX, PREFIX_BYTES, check_prefix, only_message
@@ -145,15 +144,14 @@ class Calls:
     def whole_requests(self, stream_ids: Sequence[int], head: Head, contents: Bytes) -> None:
         """See http2.server.Receiver: the hot path of a peer that asks much at once."""
         opening, timeout_ns = head.meaning or _UNREAD
-        size = contents.shape[1]
-        if opening.answer_all is not None and size == opening.usual_bytes:
-            prefixes = contents[:, :PREFIX_BYTES].tobytes()
-            if prefixes == opening.usual_prefix * len(stream_ids):
-                began_ns = self.connection.now_ns
-                deadline_ns = began_ns + timeout_ns if timeout_ns else NO_DEADLINE_NS
-                group = CallGroup(self, tuple(stream_ids), head, began_ns, deadline_ns)
-                if self._answer_all(group, stream_ids, opening.answer_all, contents[:, PREFIX_BYTES:]):
-                    return
+        count, size = contents.shape
+        prefixes = opening.usual_prefix * count
+        if size == opening.usual_bytes and contents[:, :PREFIX_BYTES].tobytes() == prefixes:
+            began_ns = self.connection.now_ns
+            deadline_ns = began_ns + timeout_ns if timeout_ns else NO_DEADLINE_NS
+            group = CallGroup(self, stream_ids, head, began_ns, deadline_ns)
+            if self._are_taken(group, opening, contents[:, PREFIX_BYTES:]):
+                return
         data = contents.tobytes()
         for place, stream_id in enumerate(stream_ids):
             self.whole_request(stream_id, head, data, place * size, (place + 1) * size)
@@ -164,20 +162,19 @@ class Calls:
         head.meaning = asked
         return asked.opening.is_usual
 
-    def _answer_all(
-        self, group: CallGroup, stream_ids: Sequence[int], answer_all: Callable[[Caller, Bytes], bool], messages: Bytes
-    ) -> bool:
+    def _are_taken(self, group: CallGroup, opening: Opening, messages: Bytes) -> bool:
         """Hands the calls over together; False where the method would rather have them one by one."""
-        self.streams.update(dict.fromkeys(stream_ids, group))
+        streams = self.streams
+        streams.update(dict.fromkeys(group.stream_ids, group))
         try:
-            if answer_all(group, messages):
+            if opening.answer_all(group, messages):
                 return True
-        except Exception as error:  # noqa: BLE001 - a defect of ours ends these calls, not the connection
-            for stream_id in stream_ids:
+        except Exception as error:  # noqa: BLE001 - as above
+            for stream_id in group.stream_ids:
                 self._failed(stream_id, error)
             return True
-        for stream_id in stream_ids:
-            del self.streams[stream_id]
+        for stream_id in group.stream_ids:
+            del streams[stream_id]
         return False
 
     def request_head(self, stream_id: int, head: Head, *, ended: bool) -> None:

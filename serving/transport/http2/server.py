@@ -150,7 +150,7 @@ class ServerConnection(Connection):
             if flags == 1 and not word & 0xFF:  # DATA, END_STREAM
                 if stream_id in heads and self._block is None:
                     if self._repeats(data, at, stop, end):
-                        following = self._take_contents(data, at, stop, end)
+                        following = self._take_contents(data, at, stop, end, heads[stream_id])
                     if following == at:
                         self._credit += stop - at - 9
                         whole_request(stream_id, heads.pop(stream_id), data, at + 9, stop)
@@ -224,26 +224,21 @@ class ServerConnection(Connection):
         self._heads.update(dict.fromkeys(numbers, head))
         return at + layout.whole * len(numbers)
 
-    def _take_contents(self, data: bytes, at: int, stop: int, end: int) -> int:
-        """Hands over the requests of a run of DATA frames, each all of its stream's; returns where it ends."""
+    def _take_contents(self, data: bytes, at: int, stop: int, end: int, head: Head) -> int:
+        """Hands over the requests of a run of DATA frames, each all of a stream's that has `head`; returns its end."""
         heads = self._heads
         size = stop - at - 9
         found, contents = _contents_alike(size).run(data, at, end)
-        head, count = None, 0
-        numbers = found.tolist()
-        for count, number in enumerate(numbers):  # noqa: B007 - how far it goes is what it is for
-            its = heads.get(number)
-            if its is None or (head is not None and its is not head):
+        numbers: list[int] = []
+        for number in found.tolist():
+            if heads.get(number) is not head:
                 break
-            head = its
             del heads[number]
-        else:
-            count = len(numbers)
-        if head is None:
-            return at
-        self._credit += size * count
-        self._receiver.whole_requests(numbers[:count], head, contents[:count])
-        return at + (stop - at) * count
+            numbers.append(number)
+        if numbers:
+            self._credit += size * len(numbers)
+            self._receiver.whole_requests(numbers, head, contents[: len(numbers)])
+        return at + (stop - at) * len(numbers)
 
     def _opened(self, found: Numbers) -> list[int]:
         """The streams of `found`, from the first, that may be opened: they count as such."""

@@ -11,10 +11,10 @@ import pytest
 
 from loadtests.clients.files import ClientFailed, Outcome, Plan, Texts, Times, ask_in_process
 from loadtests.clients.prepared import Headers
-from loadtests.clients.varied import ManyQuestions, VariedLoad, VariedQuestions, ask, check_replies, measure, reading_of
+from loadtests.clients.varied import VariedLoad, VariedQuestions, ask, check_replies, measure, reading_of
 from loadtests.harness.histogram import Histogram
 from loadtests.harness.model import BenchModel, make_rows
-from loadtests.harness.questions import InferQuestion, ScoreQuestion, WrongAnswer
+from loadtests.harness.questions import InferQuestion, ManyQuestions, ScoreQuestion, WrongAnswer
 from loadtests.harness.readings import Load, ReadingRefused
 from loadtests.harness.servers import Server, running
 from loadtests.peers.echoes import EchoQuestions, aio_echo

@@ -71,8 +71,9 @@ class Connection:
         return list({id(each): each for each in self.calls.streams.values() if isinstance(each, CallGroup)}.values())
 
     async def turn(self) -> None:
+        """One turn of the loop: the engine runs what came in."""
         await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        assert not self.world.scorer.engine.busy
         self.flush()
 
     async def warm(self, path: str) -> None:

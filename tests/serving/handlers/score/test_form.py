@@ -190,3 +190,18 @@ async def test_forms_are_shared_by_requests_that_differ_in_names_alone(world: Wo
         await world.ask(name, features=[[1, 0]])
     await world.ask("AAA", features=[[1, 0]], release=SHADOW)
     assert len(world.scorer._forms) == 2
+
+
+async def test_rows_of_calls_that_were_let_go_do_not_wait_any_more(make_world: Any) -> None:
+    world = make_world(max_waiting_rows=10)
+    gone = [AwaitedCall(0) for _ in range(10)]
+    for call in gone:
+        world.scorer.score(call, body_of([(1, 2)]))
+        call.cancelled = True
+    honest = AwaitedCall(0)
+    world.scorer.score(honest, body_of([(1, 2)]))
+    assert world.scorer.engine.lane(world.scorer.routes["large_caps"].models[LIVE]).waiting == 1
+    assert scorer_pb2.ScoreReply.FromString(await honest.reply).status == bytes((RowStatus.OK,))
+    for call in gone:
+        with pytest.raises(errors.CallCancelled):
+            await call.reply
