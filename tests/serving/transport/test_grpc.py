@@ -25,9 +25,10 @@ from serving.runtime.engine import NO_DEADLINE_NS
 from serving.status import Code
 from serving.transport.grpc.ending import percent_encoded
 from serving.transport.grpc.message import only_message
-from serving.transport.grpc.opening import timeout_ns
+from serving.transport.grpc.opening import Openings, timeout_ns
 from serving.transport.http2 import frames
 from serving.transport.http2.errors import ErrorCode
+from serving.transport.http2.hpack import Head
 
 from .conftest import InMemory, Served
 
@@ -230,6 +231,14 @@ def test_heads_that_differ_in_what_is_a_calls_own_are_not_taken_for_each_other(p
         expected = NO_DEADLINE_NS if number % 3 == 0 else call.began_ns + number * 1_000_000
         assert (call.deadline_ns, call.metadata()) == (expected, (("traceparent", traces[number - 1].decode()),))
     assert len(served.held) == len(traces)
+
+
+@pytest.mark.parametrize(("bytes_more", "kept"), [(100, True), (4_000, False)])
+def test_the_meaning_of_a_big_head_is_not_kept(served: Served, bytes_more: int, kept: bool) -> None:
+    openings = Openings(served.methods)
+    fields = wire.Requests().fields("/t/Echo", (b"x-desk", b"a" * bytes_more))
+    first, second = (openings.of(Head((*fields, (b"traceparent", b"%d" % number)))) for number in range(2))
+    assert (first.opening is second.opening) is kept
 
 
 def test_a_malformed_timeout_is_refused_whatever_came_before_or_stands_beside_it(peer: InMemory) -> None:
