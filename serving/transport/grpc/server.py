@@ -107,7 +107,7 @@ class Calls:
         unfinished: Unfinished,
         unread: Budget,
         *,
-        most_window: int = frames.MAX_WINDOW,
+        most_window: int | None = None,
         changed: Callable[[Calls], None],
         start: Callable[[StreamingCall, Streaming, bytes], None],
     ) -> None:

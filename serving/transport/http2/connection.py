@@ -33,7 +33,7 @@ class Connection:
     many calls this connection has answered: what earns a peer its rates. now_ns: monotonic, set by the glue.
     """
 
-    def __init__(self, limits: Limits, *, unsent: Budget | None = None, most_window: int = frames.MAX_WINDOW) -> None:
+    def __init__(self, limits: Limits, *, unsent: Budget | None = None, most_window: int | None = None) -> None:
         self.out: list[bytes] = []
         self.streams: dict[int, Any] = {}
         self.fault: Http2Fault | None = None

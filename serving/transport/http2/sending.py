@@ -27,7 +27,8 @@ class Sending:
     """The sending half of a connection. Frames go to the list `out`, in order.
 
     whole: called with a stream when all that was queued of it has left. budget: what all connections may hold unsent.
-    most_window: how much of the peer's window is used until `refill` is called: what bounds the bytes in `out`.
+    most_window: how much of the peer's window is used until `refill` is called: what bounds the bytes in `out`; None for
+    one who never calls it.
 
     window: what the connection may send now. first_window: what a stream may send that has sent nothing yet, at least;
     small: how much of that in one frame without asking here. unsent: bytes that wait for a window. used: stream →
@@ -41,9 +42,9 @@ class Sending:
         whole: Callable[[int], None],
         *,
         budget: Budget | None = None,
-        most_window: int = frames.MAX_WINDOW,
+        most_window: int | None = None,
     ) -> None:
-        self.window = min(frames.FIRST_WINDOW, most_window)
+        self.window = frames.FIRST_WINDOW if most_window is None else min(frames.FIRST_WINDOW, most_window)
         self.first_window = frames.FIRST_WINDOW
         self.max_frame_bytes = frames.LEAST_MAX_FRAME_BYTES
         self.small = min(frames.FIRST_WINDOW, frames.LEAST_MAX_FRAME_BYTES)
@@ -157,7 +158,9 @@ class Sending:
                 ready[stream_id] = None
 
     def _grant(self) -> None:
-        more = min(self.reserve, self._most_window - self._granted)
+        more = self.reserve
+        if self._most_window is not None:
+            more = min(more, self._most_window - self._granted)
         self.window += more
         self.reserve -= more
         self._granted += more

@@ -77,7 +77,7 @@ class ServerConnection(Connection):
     """A connection whose peer is a client."""
 
     def __init__(
-        self, receiver: Receiver, limits: Limits, *, unread: Budget | None = None, most_window: int = frames.MAX_WINDOW
+        self, receiver: Receiver, limits: Limits, *, unread: Budget | None = None, most_window: int | None = None
     ) -> None:
         super().__init__(limits, unsent=unread, most_window=most_window)
         self._receiver = receiver

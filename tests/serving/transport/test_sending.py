@@ -155,6 +155,15 @@ def test_a_share_of_a_large_window_is_used_until_what_was_written_has_left() -> 
     assert desk.sending.window + desk.sending.reserve == frames.FIRST_WINDOW + 20_000 - 500
 
 
+def test_who_never_refills_sends_for_ever() -> None:
+    """Beyond the 2 GiB that a window may hold, as long as the peer gives more."""
+    sending = Desk().sending
+    for _ in range(40):
+        sending.widen(2**27)
+        assert (sending.window, sending.reserve) == (frames.FIRST_WINDOW + 2**27, 0)
+        sending.window -= 2**27  # as a client that makes its frames beforehand sends
+
+
 def test_a_peer_with_a_smaller_table_is_told_once_that_ours_is_empty() -> None:
     """RFC 9113, section 4.3.1; RFC 7541, section 4.2."""
     desk = Desk()
