@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from serving.errors import DeadlinePassed, ServingError
 from serving.runtime.engine import NO_DEADLINE_NS
-from serving.transport.grpc.calls import StreamingCall
+from serving.transport.grpc.call import StreamingCall
 from serving.transport.grpc.server import Calls
 from serving.transport.http2.errors import ConnectionFault, ErrorCode
 from serving.transport.http2.limits import Limits
