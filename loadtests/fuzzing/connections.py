@@ -13,7 +13,7 @@ from typing import Any
 
 from serving.errors import Overloaded, WrongValue
 from serving.transport.call import Call
-from serving.transport.grpc.calls import StreamingCall
+from serving.transport.grpc.call import StreamingCall
 from serving.transport.grpc.server import Calls, Unfinished
 from serving.transport.http2 import frames
 from serving.transport.http2.client import ClientConnection

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 from serving.errors import DeadlinePassed, ServingError
 from serving.runtime.engine import NO_DEADLINE_NS
-from serving.transport.grpc.calls import StreamingCall
-from serving.transport.grpc.server import Calls
+from serving.transport.grpc.call import StreamingCall
+from serving.transport.grpc.server import Calls, Unfinished
 from serving.transport.http2.errors import ConnectionFault, ErrorCode
-from serving.transport.http2.limits import Limits
-from serving.transport.methods import Streaming
-
-if TYPE_CHECKING:
-    from serving.transport.native import NativeTransport
+from serving.transport.http2.limits import Budget, Limits
+from serving.transport.methods import Methods, Streaming
 
 LOG = logging.getLogger("signalbox.transport")
 
@@ -66,10 +65,47 @@ class Outbox:
             self.flush()
 
 
+class Server(Protocol):
+    """What the connections of a server have in common: `serving.transport.native.NativeTransport`.
+
+    unfinished, unread: what they hold together. refused: connections given up, by limit. settled: set whenever one has
+    moved while the server is draining.
+    """
+
+    methods: Methods
+    limits: Limits
+    unfinished: Unfinished
+    unread: Budget
+    outbox: Outbox
+    refused: Counter[str]
+    draining: bool
+    settled: asyncio.Event
+
+    def accept(self, peer: Peer) -> None:
+        """A connection has come."""
+        ...
+
+    def lost(self, peer: Peer) -> None:
+        """It has gone."""
+        ...
+
+    def relieve(self) -> None:
+        """Gives up those who leave most unread, until the others' replies fit."""
+        ...
+
+    def soon(self, work: Callable[[], None]) -> None:
+        """Has `work` done in the next turn of the loop."""
+        ...
+
+    def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """A task that is over before the server is."""
+        ...
+
+
 class Peer(asyncio.Protocol):
     """One connection's socket. Lives as long as that."""
 
-    def __init__(self, server: NativeTransport) -> None:
+    def __init__(self, server: Server) -> None:
         self.calls = Calls(
             server.methods,
             server.limits,

@@ -11,7 +11,7 @@ from typing import Any
 
 from serving.errors import DeadlinePassed, MessageTooLarge, Overloaded, ServingError
 from serving.runtime.engine import NO_DEADLINE_NS
-from serving.transport.grpc.calls import CallGroup, NativeCall, StreamingCall
+from serving.transport.grpc.call import CallGroup, NativeCall, StreamingCall
 from serving.transport.grpc.ending import ANSWER_BLOCK, OK_BLOCK, error_block, http_block
 from serving.transport.grpc.message import PREFIX, PREFIX_BYTES, check_prefix, only_message
 from serving.transport.grpc.opening import NO_LENGTH, Asked, HttpAnswer, Opening, Openings

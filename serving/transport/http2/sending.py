@@ -27,8 +27,8 @@ class Sending:
     """The sending half of a connection. Frames go to the list `out`, in order.
 
     whole: called with a stream when all that was queued of it has left. budget: what all connections may hold unsent.
-    most_window: how much of the peer's window is used until `refill` is called: what bounds the bytes in `out`; None for
-    one who never calls it.
+    most_window: how much of the peer's window is used until `refill` is called: what bounds the bytes in `out`. None:
+    all of it, for an end that never calls it.
 
     window: what the connection may send now. first_window: what a stream may send that has sent nothing yet, at least;
     small: how much of that in one frame without asking here. unsent: bytes that wait for a window. used: stream →

@@ -18,7 +18,7 @@ from loadtests.clients import wire
 from protos.inference import open_inference_pb2 as oip
 from protos.signalbox.v1 import scorer_pb2
 from serving.handlers.wire import RowStatus
-from serving.transport.grpc.calls import CallGroup
+from serving.transport.grpc.call import CallGroup
 from serving.transport.grpc.server import Calls, Unfinished
 from serving.transport.http2 import frames
 from serving.transport.http2.errors import ErrorCode

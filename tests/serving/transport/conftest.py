@@ -14,7 +14,7 @@ from loadtests.clients.wire import PREFACE, Answer, Reading, Requests
 from serving.errors import WrongValue
 from serving.runtime.lane import Caller
 from serving.transport.call import Bytes, Call
-from serving.transport.grpc.calls import NativeCall
+from serving.transport.grpc.call import NativeCall
 from serving.transport.grpc.server import Calls, Unfinished
 from serving.transport.http2.limits import Budget, Limits
 from serving.transport.listen import Tls

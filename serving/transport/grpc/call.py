@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,9 +17,8 @@ from serving.transport.grpc.message import PREFIX, PREFIX_BYTES
 from serving.transport.http2 import frames
 from serving.transport.http2.hpack import Head
 from serving.transport.http2.layout import Fixed, Layout, Open
-
-if TYPE_CHECKING:
-    from serving.transport.grpc.server import Calls
+from serving.transport.http2.sending import Sending
+from serving.transport.http2.server import ServerConnection
 
 # An answer is HEADERS, DATA and trailers; only the stream's number and the message differ.
 _ANSWER_HEAD = frames.frame(frames.HEADERS, frames.END_HEADERS, 0, ANSWER_BLOCK)[:5]
@@ -27,12 +26,37 @@ _END_HEAD = frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM,
 _RESERVED = frozenset((b"te", b"content-type", b"grpc-timeout", b"grpc-encoding", b"grpc-accept-encoding"))
 
 
+class Owner(Protocol):
+    """The calls of one connection, as one of them sees them.
+
+    streams: those that are open. out: frames that are to leave; marked: that is known already.
+    """
+
+    connection: ServerConnection
+    streams: dict[int, Any]
+    out: list[bytes]
+    sending: Sending
+    marked: bool
+
+    def mark(self) -> None:
+        """Has what is in `out` written, once a turn."""
+        ...
+
+    def answer_long(self, call: NativeCall, body: bytes) -> None:
+        """Answers a call where the windows, or a frame, do not hold it at once."""
+        ...
+
+    def refuse(self, stream_id: int, error: BaseException, *, headed: bool = False) -> None:
+        """Ends a call with an error. headed: the head of its answer is out."""
+        ...
+
+
 class NativeCall(Single):
     """A unary call that has come in whole; see serving.transport.call.Call. Lives as long as the call."""
 
     __slots__ = ("_calls", "_head", "began_ns", "cancelled", "deadline_ns", "stream_id")
 
-    def __init__(self, calls: Calls, stream_id: int, head: Head, began_ns: int, deadline_ns: int) -> None:
+    def __init__(self, calls: Owner, stream_id: int, head: Head, began_ns: int, deadline_ns: int) -> None:
         self._calls = calls
         self._head = head
         self.stream_id = stream_id
@@ -84,7 +108,7 @@ class CallGroup:
 
     __slots__ = ("_calls", "_head", "began_ns", "cancelled", "count", "deadline_ns", "stream_ids")
 
-    def __init__(self, calls: Calls, stream_ids: Sequence[int], head: Head, began_ns: int, deadline_ns: int) -> None:
+    def __init__(self, calls: Owner, stream_ids: Sequence[int], head: Head, began_ns: int, deadline_ns: int) -> None:
         self._calls = calls
         self.stream_ids = stream_ids
         self._head = head
@@ -142,7 +166,7 @@ class StreamingCall(NativeCall):
 
     __slots__ = ("headed", "wake")
 
-    def __init__(self, calls: Calls, stream_id: int, head: Head, began_ns: int, deadline_ns: int) -> None:
+    def __init__(self, calls: Owner, stream_id: int, head: Head, began_ns: int, deadline_ns: int) -> None:
         super().__init__(calls, stream_id, head, began_ns, deadline_ns)
         self.headed = False
         self.wake: Callable[[], None] | None = None
