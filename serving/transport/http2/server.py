@@ -16,6 +16,7 @@ from serving.transport.http2.limits import Budget, Limits
 
 _PREFACE_BYTES = len(frames.PREFACE)
 _TOO_LONG = (frames.LEAST_MAX_FRAME_BYTES + 1) << 8  # a frame's first word, from where on it is longer than we take
+_REST_OF_RUN = LEAST_RUN - 1
 _OF_REQUEST = (b":method", b":scheme", b":path")
 _OF_CONNECT = (b":method", b":authority")
 _MAX_STREAM = frames.MAX_WINDOW  # stream numbers have 31 bits, too
@@ -149,7 +150,7 @@ class ServerConnection(Connection):
             following = at
             if flags == 1 and not word & 0xFF:  # DATA, END_STREAM
                 if stream_id in heads and self._block is None:
-                    if self._repeats(data, at, stop, end):
+                    if end - stop >= _REST_OF_RUN * (stop - at) and self._repeats(data, at, stop):
                         following = self._take_contents(data, at, stop, end, heads[stream_id])
                     if following == at:
                         self._credit += stop - at - 9
@@ -158,7 +159,7 @@ class ServerConnection(Connection):
             elif flags == 4 and word & 0xFF == 1:  # HEADERS, END_HEADERS
                 head = known.get(data[at + 9 : stop])
                 if self._block is None and not self.final and not self._first_settings:
-                    if head is not None and stop + 9 <= end:
+                    if head is not None and end - stop >= _REST_OF_RUN * (stop - at):
                         following = self._take_run(data, at, stop, end, head)
                     if (
                         following == at
@@ -189,13 +190,13 @@ class ServerConnection(Connection):
         self._open(stream_id, head, ended=False)
         return None
 
-    def _repeats(self, data: bytes, at: int, stop: int, end: int) -> bool:
+    def _repeats(self, data: bytes, at: int, stop: int) -> bool:
         """Whether what lies at `at` seems to be the first of a run: the same frame head stands where the last would be.
 
-        A guess, and a cheap one: what costs something is looked at where it may be worth that.
+        A guess, and a cheap one: what costs something is looked at where it may be worth that. Asked only where so much
+        lies there: a request that is alone pays for none of this.
         """
-        last = at + (LEAST_RUN - 1) * (stop - at)
-        return last + stop - at <= end and stop - at <= MOST_WHOLE and data.startswith(data[at : at + 5], last)
+        return stop - at <= MOST_WHOLE and data.startswith(data[at : at + 5], at + _REST_OF_RUN * (stop - at))
 
     def _take_run(self, data: bytes, at: int, stop: int, end: int, head: Head) -> int:
         """Takes a run of heads, or of whole requests, that repeat one known block; returns where it ends.
@@ -204,9 +205,11 @@ class ServerConnection(Connection):
         """
         word, flags, _ = frames.HEAD.unpack_from(data, stop)
         if word & 0xFF == frames.HEADERS:
-            return self._take_heads(data, at, stop, end, head) if self._repeats(data, at, stop, end) else at
+            return self._take_heads(data, at, stop, end, head) if self._repeats(data, at, stop) else at
         behind = stop + 9 + (word >> 8)
-        if word & 0xFF or flags != frames.END_STREAM or not self._repeats(data, at, behind, end):
+        if word & 0xFF or flags != frames.END_STREAM or end - behind < _REST_OF_RUN * (behind - at):
+            return at
+        if not self._repeats(data, at, behind):
             return at
         layout = _requests_alike(data[at + 9 : stop], word >> 8)
         found, contents = layout.run(data, at, end)
