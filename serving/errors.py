@@ -38,7 +38,7 @@
         └── PipeBroken          supervisor and worker lost each other
 
 Rows that the feature table refuses are `features.errors.RowError`s of `serving.feature_table`: RowWentBack,
-RowFromTheFuture, TableFull.
+RowRepeated, RowFromTheFuture, TableFull.
 
 Each message says what was expected, what was found and what to do next. None carries a transport's code: that is
 `serving.status`.

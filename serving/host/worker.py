@@ -40,9 +40,9 @@ from serving.handlers.routes import Route, more_careful, wanted_releases
 from serving.handlers.scorer import Scorer
 from serving.handlers.table import data_plane
 from serving.host.kill import KillSwitch, kill_socket
-from serving.host.memory import keep_freed_memory
 from serving.host.pauses import Pauses, busy_polling, watched_pauses
 from serving.host.pipe import Ack, Ask, Assign, Drain, Open, Pipe, Push, Ready, Served, Setup, open_pipe, principals
+from serving.host.process import allow_connections, keep_freed_memory
 from serving.host.scratch_model import load_scratch
 from serving.host.transports import Transport, open_transport
 from serving.recorder import RingRecorder
@@ -235,6 +235,7 @@ class Worker:
 async def open_worker(setup: Setup) -> AsyncIterator[Worker]:
     """A worker that takes orders. ScorerFailed when it cannot: no keys, no such core."""
     home = Home(Path(setup.root))
+    allow_connections(setup.limits.connections)
     if setup.core is not None:
         os.sched_setaffinity(0, {setup.core})
     async with AsyncExitStack() as owned:
