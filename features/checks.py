@@ -20,7 +20,7 @@ from features.definition import Feature, FeatureSet
 from features.errors import KernelError
 from features.online import OnlineFeatures
 from features.panel import Panel
-from features.specimen import specimen_panel
+from features.specimen import specimen_panels
 
 Floats = npt.NDArray[np.float64]
 Panels = Mapping[str, Panel]
@@ -31,34 +31,39 @@ _FACTORS = (3.7, 0.013, 41.0, 1e-4, 271.8, 1.1, 7e3)
 
 
 def check_batch_equals_online(feature: Feature) -> None:
-    """Row by row through ring buffers gives the bits that strided windows give, gaps included."""
+    """Row by row and event by event through ring buffers give the bits that strided windows give, gaps included."""
     panels = _panels(feature)
     batch = _values(feature, panels)
     first = next(iter(panels.values()))
-    online = OnlineFeatures(FeatureSet((feature,)), first.instruments)
+    by_row, by_event = (OnlineFeatures(FeatureSet((feature,)), first.instruments) for _ in range(2))
     for row, event in enumerate(first.event_times_ns.tolist()):
-        pushed = online.push(event, {name: each.values[row] for name, each in panels.items()})[:, 0]
+        pushed = by_row.push(event, {name: each.values[row] for name, each in panels.items()})[:, 0]
         _same_bits(feature, pushed, batch[row], f"online and batch at row {row}")
+        for at, instrument in enumerate(first.instruments):
+            found = by_event.update(instrument, event, {name: each.values[row, at] for name, each in panels.items()})
+            if not feature.across:
+                _same_bits(feature, found, batch[row, at : at + 1], f"one instrument and batch at row {row}")
+        _same_bits(feature, by_event.latest()[:, 0], batch[row], f"events and batch at row {row}")
 
 
 def check_no_look_ahead(feature: Feature) -> None:
     """What comes after a row changes nothing in it, and neither does what lies before its window."""
     panels = _panels(feature)
-    row = feature.window + _BEYOND // 2
+    row = feature.reach + _BEYOND // 2
     expected = _values(feature, panels)[row]
     for name, panel in panels.items():
         values = panel.values.copy()
-        values[row + 1 :] *= 2.5
-        values[: row - feature.window + 1] *= 0.4
+        values[row + 1 :] *= 3.0
+        values[: row - feature.reach + 1] *= 2.0
         changed = {**panels, name: replace(panel, values=values)}
         _same_bits(feature, _values(feature, changed)[row], expected, "a row and the same row with another future")
 
 
 def check_instruments_apart(feature: Feature) -> None:
-    """A window feature of one instrument does not depend on the others; a cross-section does not on their order."""
+    """A feature of one instrument does not depend on the others; a cross-section does not on their order."""
     panels = _panels(feature)
     expected = _values(feature, panels)
-    order = np.arange(expected.shape[1])[::-1] if feature.kind == "cross_section" else np.array([2])
+    order = np.arange(expected.shape[1])[::-1] if feature.across else np.array([2])
     chosen = {
         name: replace(
             each,
@@ -79,9 +84,12 @@ def check_gaps_are_missing(feature: Feature) -> None:
     panels = _panels(feature)
     values = _values(feature, panels)
     there = np.logical_and.reduce([np.isfinite(each.values) for each in panels.values()])
-    filled = np.concatenate([np.zeros((feature.window - 1, there.shape[1]), bool), there])
-    counts = np.lib.stride_tricks.sliding_window_view(filled, feature.window, axis=0).sum(-1)
-    if np.isfinite(values[~there | (counts < feature.min_rows)]).any():
+    lacking = ~there
+    if feature.kind == "window" and feature.span_ns is None:
+        filled = np.concatenate([np.zeros((feature.window - 1, there.shape[1]), bool), there])
+        counts = np.lib.stride_tricks.sliding_window_view(filled, feature.window, axis=0).sum(-1)
+        lacking |= counts < feature.min_rows
+    if np.isfinite(values[lacking]).any():
         raise _broken(feature, "NaN where values are missing", "a number")
     if np.isinf(values).any():
         raise _broken(feature, "finite numbers or NaN", "an infinity")
@@ -93,11 +101,9 @@ def check_scale_invariant(feature: Feature) -> None:
     """Multiplying an instrument's adjusted prices by a constant changes nothing.
 
     To the bit for powers of two, where no product is rounded. For other factors each price is rounded anew, so the
-    value may move by that rounding: within 1e-9 of it, or 1e-11 near 0. Only for features all of whose inputs end in
-    `_adjusted_final`.
+    value may move by that rounding: within 1e-9 of it, or 1e-11 near 0. Only inputs that end in `_adjusted_final` are
+    multiplied; a feature without one passes.
     """
-    if not all(name.endswith(ADJUSTED_FINAL) for name in feature.inputs):
-        return
     panels = _panels(feature)
     expected = _values(feature, panels)
     powers = 2.0 ** np.array([-3, 5, 0, 11, -20, 1, 8])
@@ -107,18 +113,29 @@ def check_scale_invariant(feature: Feature) -> None:
         raise _broken(feature, "the same value for prices times a constant", "another")
 
 
+def check_parts_equal_the_whole(feature: Feature) -> None:
+    """Rows computed apart, each part with the history it needs, give the bits of all computed together."""
+    panels = _panels(feature)
+    expected = _values(feature, panels)
+    rows = len(expected)
+    for first, last in ((0, 1), (1, rows // 3), (rows // 3, rows - 1), (rows - 1, rows)):
+        found = compute(FeatureSet((feature,)), panels, first=first, last=last).values[:, :, 0]
+        _same_bits(feature, found, expected[first:last], f"rows {first} to {last} alone and among all")
+
+
 CHECKS: tuple[Callable[[Feature], None], ...] = (
     check_batch_equals_online,
     check_no_look_ahead,
     check_instruments_apart,
     check_gaps_are_missing,
     check_scale_invariant,
+    check_parts_equal_the_whole,
 )
 
 
 def _panels(feature: Feature) -> Panels:
-    rows = 2 * feature.window + 2 * _BEYOND  # the gap in the middle leaves a whole window on either side
-    return {name: specimen_panel(name, rows=rows, seed=seed) for seed, name in enumerate(feature.inputs, start=1)}
+    rows = 2 * feature.reach + 2 * _BEYOND  # the gap in the middle leaves a whole window on either side
+    return specimen_panels([feature], rows=rows)
 
 
 def _values(feature: Feature, panels: Panels) -> Floats:
@@ -126,7 +143,10 @@ def _values(feature: Feature, panels: Panels) -> Floats:
 
 
 def _scaled(panels: Panels, factors: Floats) -> Panels:
-    return {name: replace(each, values=each.values * factors) for name, each in panels.items()}
+    return {
+        name: replace(each, values=each.values * factors) if name.endswith(ADJUSTED_FINAL) else each
+        for name, each in panels.items()
+    }
 
 
 def _same_bits(feature: Feature, found: Floats, expected: Floats, what: str) -> None:

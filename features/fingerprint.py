@@ -15,24 +15,28 @@ from features.batch import compute
 from features.canonical import sha256_hex
 from features.definition import Feature, FeatureSet
 from features.registry import built_in
-from features.specimen import specimen_panel
+from features.specimen import specimen_panels
 
 _ROWS_BEYOND_WINDOW = 24
+_CLOCKS = ("session", "event")
 
 
 def kernel_fingerprint(features: Iterable[Feature] | None = None) -> str:
     """64 hex digits over the bits of every given feature (the library's when left out) on a fixed test panel.
 
-    It differs whenever a bit of any feature's value on `specimen_panel` does, and names no machine. Take the features
-    that a model reads: the library's as a whole gains features with time. About 20 ms for the library.
+    It differs whenever a bit of any feature's value on `specimen_panels` does, and names no machine. Take the features
+    that a model reads: the library's as a whole gains features with time. About 50 ms for the library.
     """
-    chosen = FeatureSet(tuple(built_in().values() if features is None else features))
-    rows = chosen.max_window + _ROWS_BEYOND_WINDOW
-    panels = {
-        name: specimen_panel(name, rows=rows, seed=seed, gaps=False) for seed, name in enumerate(chosen.inputs, start=1)
-    }
-    values = compute(chosen, panels).values[-_ROWS_BEYOND_WINDOW:]
-    return sha256_hex(" ".join(chosen.names).encode() + values.astype("<f8").tobytes())
+    chosen = tuple(built_in().values() if features is None else features)
+    parts = [FeatureSet(group) for clock in _CLOCKS if (group := tuple(each for each in chosen if each.clock == clock))]
+    return sha256_hex(b"".join(part for each in parts for part in (" ".join(each.names).encode(), _bits(each))))
+
+
+def _bits(feature_set: FeatureSet) -> bytes:
+    rows = feature_set.max_window + _ROWS_BEYOND_WINDOW
+    panels = specimen_panels(feature_set.features, rows=rows, gaps=False)
+    values = compute(feature_set, panels, first=rows - _ROWS_BEYOND_WINDOW).values
+    return values.astype("<f8").tobytes()
 
 
 def numeric_environment() -> dict[str, str]:

@@ -1,34 +1,48 @@
-"""Features one row at a time: mirrored ring buffers, the same kernels, the same bits as batch."""
+"""Features event by event: mirrored ring buffers, the same kernels, the same bits as batch."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from features.batch import evaluate_row
-from features.definition import FeatureSet
+from features import evaluate as kernels
+from features.definition import Feature, FeatureSet
 from features.errors import PanelError
+from features.evaluate import quiet
+from features.follow import Follower
+from features.newest import Newest
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+NO_ROW_NS = np.iinfo(np.int64).min  # the event time where a ring holds no row yet
 
 
 class OnlineFeatures:
-    """The features of one set for one universe, fed row by row. It lives as long as its feed; not thread-safe.
+    """The features of one set for one universe. It lives as long as its feed; not thread-safe.
 
-    Each input has a ring of its last `max_window` rows, written twice side by side so that the newest window is
-    always one contiguous slice.
+    A row is what all instruments have at one event time. Each input has a ring of its last `max_window` rows, written
+    twice side by side so that the newest window is always one contiguous slice. An instrument's own features are
+    evaluated when something of it changed, cross-sections when they are asked for (`latest`): that is the cut-off.
     """
 
     def __init__(self, feature_set: FeatureSet, instruments: Sequence[str]) -> None:
         self.feature_set = feature_set
         self.instruments = tuple(instruments)
+        self._place = {name: at for at, name in enumerate(self.instruments)}
         self._length = feature_set.max_window
-        self._rings = {name: np.full((len(self.instruments), 2 * self._length), np.nan) for name in feature_set.inputs}
-        self._event_times_ns = np.full(self._length, np.iinfo(np.int64).min)
+        count = len(self.instruments)
+        self._rings = {name: np.full((count, 2 * self._length), np.nan) for name in feature_set.inputs}
+        self._times_ns = np.full(2 * self._length, NO_ROW_NS)
         self._next = 0  # where the next row is written
         self._newest_ns: int | None = None
+        own = [each for each in feature_set.computed if not each.across]
+        self._own = Newest(own, count)
+        self._stale = np.zeros(count, np.bool_)
+        self._followers = [Follower(each, count) for each in own if each.kind == "scan"]
 
     def push(self, event_time_ns: int, values: Mapping[str, Floats]) -> Floats:
         """Takes one row and returns its features, float64 [instrument, feature].
@@ -47,11 +61,37 @@ class OnlineFeatures:
                 "push rows in order, and correct old ones with restate()"
             )
         rows = {name: self._checked(name, values) for name in self._rings}
+        self._begin_row(event_time_ns)
         for name, row in rows.items():
-            self._write(name, self._next, row)
-        self._event_times_ns[self._next] = event_time_ns
-        self._next = (self._next + 1) % self._length
-        self._newest_ns = event_time_ns
+            self._write(name, self._newest, slice(None), row)
+        self._changed(slice(None), older=False)
+
+    def update(self, instrument: str, event_time_ns: int, values: Mapping[str, float]) -> Floats:
+        """Takes what one instrument had at one event time; returns its newest row's features, float64 [feature].
+
+        An event time after the newest row's begins a row, in which the others are missing until they come. An older
+        one is late or a correction: it is taken as known from now on. values: the inputs that change; NaN leaves one
+        as it is. A cross-sectional feature is NaN here: it is taken at the cut-off, by `latest`. PanelError for an
+        unknown instrument or input, or an event time between rows or before them all; nothing is taken then.
+        """
+        at = self._place.get(instrument)
+        if at is None:
+            near = ", ".join(difflib.get_close_matches(instrument, self.instruments, n=3)) or "none"
+            raise PanelError(f"instrument {instrument!r}: expected one of the universe, found none; near are {near}")
+        unknown = [name for name in values if name not in self._rings]
+        if unknown:
+            raise PanelError(f"row: expected inputs {', '.join(self._rings)}, found {', '.join(unknown)}; leave it out")
+        place = slice(at, at + 1)
+        if self._newest_ns is None or event_time_ns > self._newest_ns:
+            self._begin_row(event_time_ns)
+        column = self._column(event_time_ns)
+        for name, value in values.items():
+            if column is not None and value == value:
+                self._write(name, column, place, value)
+        if column is not None:
+            self._changed(place, older=column != self._newest)
+        self._refresh()
+        return np.asarray(self._own.of(self.feature_set, place)[0])
 
     def restate(self, event_time_ns: int, values: Mapping[str, Floats]) -> Floats:
         """Takes a correction of an earlier row at the moment it is known; returns the newest row's features again.
@@ -67,18 +107,93 @@ class OnlineFeatures:
         if self._newest_ns is None or event_time_ns > self._newest_ns:
             raise PanelError(f"row at {event_time_ns}: expected a row that was pushed, found none; push it first")
         rows = {name: self._checked(name, values) for name in values}
-        for at in np.flatnonzero(self._event_times_ns == event_time_ns):
-            for name, row in rows.items():
-                self._write(name, int(at), np.where(np.isnan(row), self._rings[name][:, at], row))
+        column = self._column(event_time_ns)
+        if column is None:
+            return
+        for name, row in rows.items():
+            at = np.flatnonzero(~np.isnan(row))
+            self._write(name, column, at, row[at])
+            self._changed(at, older=column != self._newest)
 
     def latest(self) -> Floats:
         """The newest row's features, float64 [instrument, feature]; all NaN before the first row."""
-        newest = slice(self._next, self._next + self._length)
-        return evaluate_row(self.feature_set, {name: ring[:, newest] for name, ring in self._rings.items()})
+        self._refresh()
+        columns = {each: np.ascontiguousarray(own) for each, own in self._own.columns()}
+        with quiet():
+            for feature in self.feature_set.cross_sections:
+                columns[feature] = self._across(feature, columns)
+        return np.stack([columns[each] for each in self.feature_set.features], axis=1)
 
-    def _write(self, name: str, at: int, row: Floats) -> None:
-        self._rings[name][:, at] = row
-        self._rings[name][:, at + self._length] = row
+    @property
+    def _newest(self) -> int:
+        return (self._next - 1) % self._length
+
+    def _across(self, feature: Feature, columns: Mapping[Feature, Floats]) -> Floats:
+        read = [
+            columns[each] if isinstance(each, Feature) else np.ascontiguousarray(self._rings[each][:, self._newest])
+            for each in feature.read
+        ]
+        return np.asarray(kernels.across(feature, [each[None] for each in read])[0])
+
+    def _begin_row(self, event_time_ns: int) -> None:
+        with quiet():
+            for follower in self._followers:
+                self._rewrite(follower)
+                newest = self._newest_row(follower.feature)
+                follower.begin_row(newest, event_time_ns, self._newest_ns)
+        self._times_ns[[self._next, self._next + self._length]] = event_time_ns
+        for name in self._rings:
+            self._write(name, self._next, slice(None), np.nan)
+        self._next = (self._next + 1) % self._length
+        self._newest_ns = event_time_ns
+        self._own.forget()
+        self._stale[:] = False
+
+    def _changed(self, at: slice | Integers, *, older: bool) -> None:
+        self._stale[at] = True
+        for follower in self._followers:
+            follower.mark(at, older=older)
+
+    def _refresh(self) -> None:
+        """Evaluates anew the own features of instruments of which something changed."""
+        at = np.flatnonzero(self._stale)
+        if not len(at):
+            return
+        rows = slice(int(at[0]), int(at[0]) + 1) if len(at) == 1 else at
+        newest = slice(self._next, self._next + self._length)
+        rings = {name: ring[rows, newest] for name, ring in self._rings.items()}
+        with quiet():
+            for follower in self._followers:
+                self._rewrite(follower)
+                self._own.put(follower.feature, rows, follower.values(at, self._newest_row(follower.feature)))
+            self._own.evaluate(rows, rings, self._times_ns[newest])
+        self._stale[at] = False
+
+    def _rewrite(self, follower: Follower) -> None:
+        at = follower.rewritten
+        if len(at):
+            before = slice(self._next, self._next + self._length - 1)  # all but the newest row
+            follower.rewrite([self._rings[name][at, before] for name in follower.feature.panels], at)
+
+    def _newest_row(self, feature: Feature) -> list[Floats]:
+        return [self._rings[name][:, self._newest] for name in feature.panels]
+
+    def _column(self, event_time_ns: int) -> int | None:
+        """Where the ring holds the row of this event time; None for one older than the ring."""
+        times = self._times_ns[self._next : self._next + self._length]
+        at = int(np.searchsorted(times, event_time_ns))
+        if times[at] == event_time_ns:
+            return (self._next + at) % self._length
+        if at == 0 or times[at - 1] == NO_ROW_NS:
+            return None
+        raise PanelError(
+            f"row at {event_time_ns}: expected the event time of a row, found one between {times[at - 1]} and "
+            f"{times[at]}; begin every row in its turn, with NaN for what is not known yet"
+        )
+
+    def _write(self, name: str, column: int, at: slice | Integers, row: Floats | float) -> None:
+        self._rings[name][at, column] = row
+        self._rings[name][at, column + self._length] = row
 
     def _checked(self, name: str, values: Mapping[str, Floats]) -> Floats:
         if name not in self._rings or name not in values:

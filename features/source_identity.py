@@ -21,11 +21,13 @@ from features.canonical import identity
 from features.errors import DefinitionError
 
 _FOREIGN_ALLOWED = ("numpy", "math")
-_IMPURE = ("numpy.random", "numpy.memmap", "numpy.load", "numpy.fromfile", "numpy.save")
+_IMPURE = ("numpy.random", "numpy.memmap", "numpy.load", "numpy.fromfile", "numpy.save", "numpy.lib", "numpy.ctypeslib")
+# Attributes of an array that lead to memory outside it: a window is a view of a longer line.
+_BEYOND_THE_WINDOW = frozenset({"base", "ctypes", "data", "strides", "setflags", "flags", "__array_interface__"})
 _BUILTINS_ALLOWED = frozenset(
     each.__name__
     for each in (abs, all, any, bool, divmod, enumerate, float, int, len, list, max, min, range, reversed, round)
-) | {"slice", "sorted", "sum", "tuple", "zip"}
+) | {"slice", "sorted", "sum", "tuple", "zip", "ValueError"}
 _SKIPPED_FIELDS = frozenset(
     {"ctx", "decorator_list", "returns", "annotation", "type_comment", "type_params", "type_ignores", "kind"}
 )
@@ -85,6 +87,11 @@ def _tree(function: Callable[..., Any]) -> ast.AST:
             raise DefinitionError(
                 f"{_label(function)}, line {node.lineno}: expected a pure function, found {type(node).__name__}; "
                 "move imports to the module's top and return what it computes"
+            )
+        if isinstance(node, ast.Attribute) and node.attr in _BEYOND_THE_WINDOW:
+            raise DefinitionError(
+                f"{_label(function)}, line {node.lineno}: expected a function of its window alone, found .{node.attr}, "
+                "which leads beyond it; declare a longer window"
             )
     return tree
 

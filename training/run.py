@@ -136,7 +136,7 @@ def describe(
         "snapshot_id": snapshot.id,
         "source": snapshot.source.description,
         "feature_set_id": features.feature_set_id,
-        "kernel_fingerprint": kernel_fingerprint(),
+        "kernel_fingerprint": kernel_fingerprint(features.features),
         "as_of_ns": plan.as_of_ns,
         "plan": plan.canonical(),
         "family": {"label": counted_by.label, "universe": sorted(counted_by.universe), "data": counted_by.data},

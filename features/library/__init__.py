@@ -1,5 +1,5 @@
 """The features that ship with Signalbox: pure functions, each with its declaration.
 
-All read `close_adjusted_final`, prices adjusted with later knowledge: multiplying an instrument's whole series by a
-constant must change none of them, so each is made of ratios of prices.
+Those that read `..._adjusted_final`, prices adjusted with later knowledge, must not change when an instrument's whole
+series is multiplied by a constant, so each is made of ratios of prices. The table of all: docs/features.md.
 """

@@ -54,7 +54,7 @@ def list_features(as_json: bool) -> None:
     from features.registry import available
 
     known = available()
-    rows = [(name, each.kind, each.window, each.unit, ", ".join(each.inputs)) for name, each in known.items()]
+    rows = [(name, each.kind, each.window, each.unit, ", ".join(each.read_names)) for name, each in known.items()]
     show(
         {name: {"identity": each.identity, "window": each.window, "unit": each.unit} for name, each in known.items()},
         as_json=as_json,

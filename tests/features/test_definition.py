@@ -9,6 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from features.anchor import Anchor
 from features.definition import Feature, FeatureSet, Floats, feature
 from features.errors import DefinitionError
 from features.registry import available, built_in
@@ -23,6 +24,7 @@ def ratio(a, b):
 FEATURE = """
 import math
 import numpy as np
+from features.anchor import Anchor
 from features.definition import feature
 import project_helpers
 from project_helpers import ratio
@@ -76,8 +78,9 @@ def identity_of(module: ModuleType, name: str = "my_return") -> str:
         ("def my_return(close)", "def my_return(close: 'Floats') -> 'Floats'"),
         ("close[:, -1 - LAG]", "close[ :, (-1 - LAG) ]"),
         ('unit="share", owner="me"', 'owner="you", unit="per cent"'),
+        ('owner="me"', 'owner="me", version=2, formula="a / b", source="a book", tested_on="nothing"'),
     ],
-    ids=["docstring", "comment", "annotations", "layout", "owner and unit"],
+    ids=["docstring", "comment", "annotations", "layout", "owner and unit", "version and words"],
 )
 def test_what_does_not_change_the_computation_does_not_change_the_identity(load: Load, old: str, new: str) -> None:
     assert old in FEATURE
@@ -101,13 +104,54 @@ def test_a_rename_changes_the_set_but_not_the_identity(load: Load) -> None:
         ("window=4", "window=4, time_to_live_sessions=2"),
         ("window=4", 'window=4, missing="latest"'),
         ("window=4", 'window=4, missing="latest", min_rows=3'),
-        ("window=4", 'window=4, kind="cross_section"'),
+        ("window=4", 'window=4, missing="latest", span_ns=10**9'),
+        ("window=4", 'window=4, clock="event"'),
+        ("window=4", "window=4, freshness_sessions=2"),
+        ("window=4", 'window=4, kind="exact_accum"'),
+        ("window=4", 'window=4, kind="exact_accum", contribution_rows=2'),
+        ("window=4", 'window=4, missing="latest", kind="scan", anchor=Anchor("year"), states=2'),
+        ("window=4", 'kind="cross_section", universe="panel", cut_off="decision"'),
         ("ratio(close[:, -1]", "project_helpers.ratio(close[:, -1]"),
     ],
 )
 def test_what_changes_the_computation_changes_the_identity(load: Load, old: str, new: str) -> None:
     assert old in FEATURE
     assert identity_of(load(FEATURE.replace(old, new))) != identity_of(load(FEATURE))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ('kind="scan", anchor=Anchor("year"), states=2', 'kind="scan", anchor=Anchor("month"), states=2'),
+        ('kind="scan", anchor=Anchor("year"), states=2', 'kind="scan", anchor=Anchor("year", before=1), states=2'),
+        ('kind="scan", anchor=Anchor("year"), states=2', 'kind="scan", anchor=Anchor("year"), states=3'),
+        ("span_ns=10**9", "span_ns=10**10"),
+    ],
+)
+def test_every_parameter_of_a_kind_counts(load: Load, one: str, other: str) -> None:
+    texts = [FEATURE.replace("window=4", f'window=4, missing="latest", {each}') for each in (one, other)]
+    assert identity_of(load(texts[0])) != identity_of(load(texts[1]))
+
+
+def test_a_change_in_a_feature_that_is_read_changes_the_reader(load: Load) -> None:
+    reader = """
+
+@feature(inputs=(my_return,), kind="cross_section", universe="panel", cut_off="decision", unit="share", owner="me")
+def my_rank(value):
+    return value
+"""
+    one, same, other = (
+        identity_of(load(text + reader), "my_rank")
+        for text in (
+            FEATURE,
+            FEATURE.replace("def my_return", "def my_return  "),
+            FEATURE.replace("LAG = 2", "LAG = 1"),
+        )
+    )
+    assert one == same
+    assert one != other
+    members = reader.replace('universe="panel"', 'universe="member"')
+    assert identity_of(load(FEATURE + members), "my_rank") != one
 
 
 def test_a_change_in_a_helper_of_a_helper_changes_the_identity(load: Load) -> None:
@@ -184,6 +228,10 @@ def ratio(a, b):
         ("return close[:, 0] * eval('1')", "found eval"),
         ("return [os.getpid() for _ in close]", "os.getpid"),
         ("return (lambda x: x * time.time())(close)", "time.time"),
+        ("return close.base[:, 0]", "found .base, which leads beyond it"),
+        ("close.flags.writeable = True", "found .flags"),
+        ("return np.lib.stride_tricks.as_strided(close, (1, 9))[0]", "as_strided"),
+        ("return np.ctypeslib.as_array(close.ctypes)", "found .ctypes"),
     ],
 )
 def test_what_is_not_pure_is_refused_by_name(load: Load, body: str, message: str) -> None:
@@ -231,20 +279,51 @@ def plain(close: Floats) -> Floats:
         ({"window": 0}, "1 <= min_rows <= window"),
         ({"window": 3, "min_rows": 4, "missing": "latest"}, "1 <= min_rows <= window"),
         ({"window": 3, "min_rows": 2}, "say missing='latest'"),
-        ({"kind": "scan"}, "expected kind to be one of window, cross_section, found 'scan'"),
+        ({"kind": "fold"}, "expected kind to be one of window, exact_accum, scan, cross_section, found 'fold'"),
         ({"missing": "zero"}, "expected missing to be one of strict, latest, found 'zero'"),
+        ({"clock": "tick"}, "expected clock to be one of session, event, found 'tick'"),
         ({"time_to_live_sessions": 0}, "time_to_live_sessions"),
+        ({"freshness_sessions": 0}, "freshness_sessions of at least 1, found 0"),
+        ({"version": 0}, "version of at least 1, found 0"),
+        ({"contribution_rows": 2}, "contribution_rows of an exact_accum alone, found a window"),
+        ({"span_ns": 5}, "missing='latest' with span_ns"),
+        ({"span_ns": 0, "missing": "latest"}, "span_ns of at least 1"),
+        ({"span_ns": 5, "missing": "latest", "kind": "exact_accum"}, "of a window, found 5 of kind exact_accum"),
+        ({"kind": "scan", "states": 2, "missing": "latest"}, "a scan to declare its anchor, found none; a recursion"),
+        ({"kind": "scan", "anchor": Anchor("year"), "missing": "latest"}, "states of at least 1, found 0"),
+        ({"kind": "scan", "anchor": Anchor("year"), "states": 1}, "missing='latest' of a scan"),
+        ({"anchor": Anchor("year")}, "anchor and states of a scan alone"),
+        ({"universe": "panel"}, "universe and cut_off of a cross-section alone"),
+        ({"kind": "cross_section", "window": 1}, "to declare universe and cut_off, found no universe, no cut_off"),
+        ({"kind": "cross_section", "universe": "panel", "cut_off": "decision"}, "compute the window in a feature"),
+        ({"inputs": (built_in()["return_5"],)}, r"panels as inputs of a window, found features \(return_5\)"),
     ],
 )
-def test_declarations_out_of_range(declared: dict[str, object], message: str) -> None:
+def test_declarations_that_are_refused(declared: dict[str, object], message: str) -> None:
     given = {"inputs": ("close",), "window": 2, "unit": "share", "owner": "me", **declared}
     with pytest.raises(DefinitionError, match=message):
         feature(**given)(plain)  # type: ignore[arg-type]  # wrong on purpose
 
 
+def test_an_anchor_of_no_period_is_refused() -> None:
+    for wrong in ({"period": "fortnight"}, {"period": "year", "before": -1}):
+        with pytest.raises(DefinitionError, match="expected a period of day, week, month, quarter, year"):
+            Anchor(**wrong)  # type: ignore[arg-type]  # wrong on purpose
+
+
 def test_a_feature_takes_its_name_and_description_from_its_function() -> None:
     declared = feature(inputs=("close",), window=2, unit="share", owner="me")(plain)
     assert (declared.name, declared.description, declared.min_rows) == ("plain", "First line.", 2)
+    assert declared.alias == "plain@v1"
+
+
+def test_a_set_computes_what_its_features_read() -> None:
+    there = built_in()
+    alone = FeatureSet((there["rank_return_5"],))
+    assert [each.name for each in alone.computed] == ["rank_return_5", "return_5"]
+    assert (alone.inputs, alone.max_window, len(alone)) == (("close_adjusted_final",), 6, 1)
+    assert FeatureSet((there["rsi_14"],)).max_window == there["rsi_14"].window + 1
+    assert FeatureSet((there["on_balance_volume_63"],)).max_window == 64
 
 
 def test_a_set_knows_its_columns() -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +28,11 @@ def test_differs_when_one_bit_of_one_feature_does(name: str) -> None:
     """The last bit of one value on the test panel, as another CPU's kernel might round it."""
     original = built_in()[name]
 
-    def one_bit_off(close: Floats) -> Floats:
-        values = np.array(original.kernel(close))
-        values.flat[-1] = np.nextafter(values.flat[-1], np.inf)
+    def one_bit_off(*arrays: Floats) -> npt.NDArray[Any]:
+        values = np.array(original.kernel(*arrays))
+        last = (0, -1) if original.kind == "scan" else (-1,) * values.ndim
+        whole = values.dtype == np.int64
+        values[last] = values[last] + 1 if whole else np.nextafter(values[last], np.inf)
         return values
 
     altered = replace(original, kernel=one_bit_off)

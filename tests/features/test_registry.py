@@ -39,7 +39,7 @@ def claimed_by(module: str, name: str = "return_5") -> Feature:
     def kernel() -> None: ...
 
     kernel.__module__ = module
-    return Feature(name, kernel, ("close",), 1, 1, "window", "share", "strict", 1, "x")  # type: ignore[arg-type]
+    return Feature(name=name, kernel=kernel, inputs=("close",), window=1, min_rows=1, unit="share", owner="x")  # type: ignore[arg-type]
 
 
 def test_two_definitions_of_one_name_are_refused_with_both_places() -> None:
