@@ -1,6 +1,6 @@
 # Every verb works in .venv, which `set-up` makes from requirements.lock.
 .DEFAULT_GOAL := help
-.PHONY: help set-up set-up-test set-up-long demo test check long bench bench-demo bench-serving bench-peers locust serve protos lock clean
+.PHONY: help set-up set-up-test set-up-long demo test check long bench bench-demo bench-features bench-serving bench-peers features-docs locust serve protos lock clean
 
 PYTHON := .venv/bin/python
 HOME_DIR ?= .signalbox
@@ -38,10 +38,13 @@ long: set-up-long ## the tests with 5,000 examples a property, 10 million fuzzed
 	@$(PYTHON) -m loadtests.fuzzing.run
 	@$(PYTHON) -m loadtests.soak
 
-bench: bench-demo bench-serving bench-peers ## every bench; results go to docs/benchmarks
+bench: bench-demo bench-features bench-serving bench-peers ## every bench; results go to docs/benchmarks
 
 bench-demo: set-up ## how long the demo takes and what it needs
 	@$(PYTHON) -m loadtests.demo
+
+bench-features: set-up ## batch against online bit for bit, batch, one update, one cut-off
+	@$(PYTHON) -m loadtests.feature_lines.bench
 
 bench-serving: set-up-test ## the data plane against its bars, with h2load and with our own client
 	@$(PYTHON) -m loadtests.serving.bench
@@ -57,6 +60,9 @@ serve: set-up ## what the demo's home says is live
 
 protos: set-up ## generated code from protos/
 	@.ci/generate-protos .
+
+features-docs: set-up ## the tables of docs/features.md and the identities of the library's features, from their declarations
+	@$(PYTHON) -m features.describe
 
 lock: set-up ## requirements.lock from pyproject.toml: versions and hashes, no registry address
 	@.venv/bin/uv pip compile --quiet --upgrade pyproject.toml --extra serve --extra train --extra monitor --extra redis \

@@ -53,6 +53,10 @@ class Anchor:
         months = days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
         return np.asarray(months // {"month": 1, "quarter": 3, "year": 12}[self.period])
 
+    def period_of(self, event_time_ns: int) -> int:
+        """The number of the period that one event time lies in."""
+        return int(self.periods(np.array([event_time_ns], np.int64))[0])
+
     def firsts(self, event_times_ns: Times) -> Times:
         """int64 [period]: the rows that begin a period, rising. The first row of all never counts: what came before
         it is not known, and it may lie in the middle of its period."""

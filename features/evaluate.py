@@ -117,10 +117,8 @@ def across(feature: Feature, columns: Sequence[Floats]) -> Floats:
 def _accumulate(feature: Feature, windows: Sequence[Floats]) -> tuple[Floats, Mask]:
     """The values [entity], not yet canonical, and which contributions [entity, window] are there."""
     rows = feature.contribution_rows
-    parts = [
-        np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(each, rows, axis=1)).reshape(-1, rows)
-        for each in windows
-    ]
+    places = np.arange(feature.window)[:, None] + np.arange(rows)
+    parts = [each[:, places].reshape(-1, rows) for each in windows]
     added, there = contributions(feature, parts)
     shape = (len(windows[0]), feature.window)
     return accumulated(added.reshape(-1, *shape).sum(-1)), there.reshape(shape)
@@ -128,7 +126,7 @@ def _accumulate(feature: Feature, windows: Sequence[Floats]) -> tuple[Floats, Ma
 
 def _call(feature: Feature, arguments: Sequence[Floats]) -> Any:
     try:
-        return feature.kernel(*map(_read_only, arguments))
+        return feature.kernel(*[each if not each.flags.writeable else _read_only(each) for each in arguments])
     except ValueError as error:
         raise KernelError(
             f"feature {feature.name}: its kernel failed on arrays of shape {arguments[-1].shape} ({error}); repair the "

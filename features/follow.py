@@ -9,10 +9,11 @@ import numpy.typing as npt
 
 from features.definition import Feature
 from features.errors import PanelError
-from features.scan import advance, fresh, run
+from features.scan import Progress, advance, fresh, run
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Rows = slice | Integers
 
 
 class Follower:
@@ -35,25 +36,25 @@ class Follower:
     def begin_row(self, newest: Sequence[Floats], event_time_ns: int, before_ns: int | None) -> None:
         """Leaves the newest row [instrument], of `before_ns` (None where there is none), behind; a row at
         `event_time_ns` begins. PanelError when it lies further from its anchor than the scan declared."""
-        new_period = before_ns is not None and (
-            np.diff(self._anchor.periods(np.array([before_ns, event_time_ns], np.int64))).item() > 0
-        )
-        ages = [1, *self._ages][: self._slots] if new_period else self._ages
-        ages = [age + (not new_period or at > 0) for at, age in enumerate(ages)]
+        new_period = before_ns is not None and self._anchor.period_of(before_ns) < self._anchor.period_of(event_time_ns)
+        ages = [0, *self._ages][: self._slots] if new_period else self._ages
+        ages = [age + 1 for age in ages]
         if len(ages) == self._slots and ages[-1] > self.feature.window:
             raise PanelError(
                 f"feature {self.feature.name}: expected at most {self.feature.window} rows since its anchor "
                 f"({self._anchor}), found one more; declare a longer window or a nearer anchor"
             )
-        if before_ns is not None:
-            self._take(np.flatnonzero(~self._taken), newest)
+        if before_ns is not None and self._ages:
+            left = np.flatnonzero(~self._taken)
+            if len(left):
+                self._take(left, [each[left] for each in newest])
             self._behind, self._ahead = self._ahead, self._behind
         self._taken[:] = False
         self._ages = ages
         if new_period:
             self._rotate()
 
-    def mark(self, instruments: Integers | slice, *, older: bool) -> None:
+    def mark(self, instruments: Rows, *, older: bool) -> None:
         """Cells of these instruments changed: in the newest row, or in an older one."""
         self._taken[instruments] = False
         if older:
@@ -73,26 +74,27 @@ class Follower:
         self._behind.put(self._entities(instruments), run(self.feature, spread, np.tile(np.array(first), count)))
         self._rewritten[instruments] = False
 
-    def values(self, instruments: Integers, newest: Sequence[Floats]) -> Floats:
-        """The values [instrument of these] at the newest row [instrument]."""
+    def values(self, instruments: Rows, newest: Sequence[Floats]) -> Floats:
+        """The values [instrument of these] at their newest row [instrument of these]."""
         if len(self._ages) < self._slots:
-            return np.full(len(instruments), np.nan)
-        self._take(instruments[~self._taken[instruments]], newest)
-        last = instruments * self._slots + (self._slots - 1)
-        return self._ahead.at(last).values(self.feature)
+            return np.full(len(newest[0]), np.nan)
+        return self._take(instruments, newest).at(slice(self._slots - 1, None, self._slots)).values(self.feature)
 
-    def _take(self, instruments: Integers, newest: Sequence[Floats]) -> None:
-        if not len(instruments) or not self._ages:
-            return
+    def _take(self, instruments: Rows, newest: Sequence[Floats]) -> Progress:
+        """Takes these instruments' newest row [instrument of these]; the progress of their slots."""
         at = self._entities(instruments)
-        row = [np.repeat(each[instruments], self._slots) for each in newest]
+        row = [each.repeat(self._slots) for each in newest]
         begun = None
         if len(self._ages) < self._slots:
-            begun = np.tile(np.arange(self._slots) < len(self._ages), len(instruments))
-        self._ahead.put(at, advance(self.feature, self._behind.at(at), row, begun))
+            begun = np.tile(np.arange(self._slots) < len(self._ages), len(newest[0]))
+        progress = advance(self.feature, self._behind.at(at), row, begun)
+        self._ahead.put(at, progress)
         self._taken[instruments] = True
+        return progress
 
-    def _entities(self, instruments: Integers) -> Integers:
+    def _entities(self, instruments: Rows) -> Rows:
+        if isinstance(instruments, slice):
+            return slice(instruments.start * self._slots, instruments.stop * self._slots)
         return np.asarray((instruments[:, None] * self._slots + np.arange(self._slots)).ravel())
 
     def _rotate(self) -> None:

@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from features import evaluate as kernels
 from features.definition import Feature, FeatureSet
-from features.evaluate import all_present, canonical, evaluate
+from features.evaluate import canonical, evaluate
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Rows = slice | Integers
+Cut = tuple[int, int]  # which panel, how many rows
 
 
 class Newest:
     """A table [instrument, feature] of the newest row; NaN for an instrument that has none. It lives as long as a feed.
 
-    Kernels are called one by one; the missing rule is applied to all of them at once, which is what takes time when
-    the windows are those of one instrument.
+    Kernels are called one by one. What surrounds them, cutting windows and the missing rule, is done for all of them at
+    once: it is what takes time when the windows are those of one instrument.
+
+    features: windows, accumulations and scans. panels: the names of the rings' panels, in order.
     """
 
-    def __init__(self, features: Sequence[Feature], instruments: int) -> None:
+    def __init__(self, features: Sequence[Feature], panels: Sequence[str], instruments: int) -> None:
         self._column = {each: at for at, each in enumerate(features)}
         self._values = np.full((instruments, len(features)), np.nan)
-        plain = [each for each in features if each.kind == "window" and each.span_ns is None]
-        self._apart = [each for each in features if each not in plain and each.kind != "scan"]
-        self._plain = sorted(plain, key=lambda each: each.panels)
-        self._columns = np.array([self._column[each] for each in self._plain], np.int64)
-        self._min_rows = np.array([each.min_rows for each in self._plain], np.int64)
-        names = dict.fromkeys(each.panels for each in self._plain)
-        self._same_panels = {name: [at for at, each in enumerate(self._plain) if each.panels == name] for name in names}
-        self._last = {
-            name: (slice(at[0], at[-1] + 1), np.array([self._plain[each].window for each in at]) - 1)
-            for name, at in self._same_panels.items()
-        }
+        place = {name: at for at, name in enumerate(panels)}
+        self._strict = [each for each in features if each.kind == "window" and each.missing == "strict"]
+        self._apart = [each for each in features if each not in self._strict and each.kind != "scan"]
+        self._cuts = {each: [(place[name], each.reach) for name in each.panels] for each in features}
+        self._distinct = {cut for each in (*self._strict, *self._apart) for cut in self._cuts[each]}
+        self._columns = np.array([self._column[each] for each in self._strict], np.int64)
+        self._windows = np.array([each.window for each in self._strict], np.int64)
+        most = max((len(each.panels) for each in self._strict), default=0)
+        read = [[place[name] for name in each.panels] for each in self._strict]
+        padded = [each + each[:1] * (most - len(each)) for each in read]
+        self._panels = np.array(padded, np.int64).reshape(len(read), most)
 
     def forget(self) -> None:
         """A new row begins: no instrument has values."""
@@ -46,60 +49,49 @@ class Newest:
         """Each feature and its values [instrument]."""
         return ((each, self._values[:, at]) for each, at in self._column.items())
 
-    def of(self, feature_set: FeatureSet, rows: Rows) -> Floats:
-        """The set's columns of some instruments, float64 [instrument, feature]; NaN for cross-sections."""
-        blank = np.full((self._values[rows].shape[0], len(feature_set)), np.nan)
-        for at, each in enumerate(feature_set.features):
-            if each in self._column:
-                blank[:, at] = self._values[rows, self._column[each]]
-        return blank
+    def of(self, feature_set: FeatureSet, instrument: int) -> Floats:
+        """The set's columns of one instrument, float64 [feature]; NaN for cross-sections."""
+        values = self._values[instrument].tolist()
+        columns = [self._column.get(each) for each in feature_set.features]
+        return np.array([np.nan if at is None else values[at] for at in columns])
 
     def put(self, feature: Feature, rows: Rows, values: Floats) -> None:
         """Sets a feature's values [instrument] that were computed elsewhere."""
         self._values[rows, self._column[feature]] = values
 
-    def evaluate(self, rows: Rows, rings: Mapping[str, Floats], times_ns: Integers) -> None:
-        """Evaluates windows and accumulations of some instruments from rings [instrument, row], newest last.
+    def evaluate(self, rows: Rows, rings: Floats, times_ns: Integers) -> None:
+        """Evaluates windows and accumulations of some instruments from rings [panel, instrument, row], newest last.
 
-        times_ns: int64 [row], event times; the smallest int64 where there is no row yet.
+        rings: not written to, and marked so. times_ns: int64 [row], event times; the smallest int64 where there is no
+        row yet.
         """
-        windows = _Windows(rings)
+        windows = {cut: _window(rings, cut) for cut in self._distinct}
         for feature in self._apart:
             first = None
             if feature.span_ns is not None:
                 inside = int((times_ns[-feature.window :] > times_ns[-1] - feature.span_ns).sum())
-                first = np.full(windows.count, feature.window - inside)
-            self.put(feature, rows, evaluate(feature, windows.of(feature), first))
-        if self._plain:
-            self._evaluate_plain(rows, windows)
-
-    def _evaluate_plain(self, rows: Rows, windows: _Windows) -> None:
-        raw = np.empty((windows.count, len(self._plain)))
-        newest = np.empty(raw.shape, np.bool_)
-        present = np.empty(raw.shape, np.int64)
-        for names, (where, last) in self._last.items():
-            there = all_present([windows.rings[name] for name in names])[:, ::-1]
-            newest[:, where] = there[:, :1]
-            present[:, where] = there[:, : int(last.max()) + 1].cumsum(1)[:, last]
-        for at, feature in enumerate(self._plain):
-            raw[:, at] = kernels.window_values(feature, windows.of(feature))
-        values = canonical(raw, newest & (present >= self._min_rows))
-        self._values[rows if isinstance(rows, slice) else rows[:, None], self._columns] = values
+                first = np.full(rings.shape[1], feature.window - inside)
+            self.put(feature, rows, evaluate(feature, [windows[cut] for cut in self._cuts[feature]], first))
+        if self._strict:
+            raw = np.empty((rings.shape[1], len(self._strict)))
+            for at, feature in enumerate(self._strict):
+                raw[:, at] = kernels.window_values(feature, [windows[cut] for cut in self._cuts[feature]])
+            whole = _rows_without_gap(rings)[self._panels].min(1) >= self._windows[:, None]
+            self._values[rows if isinstance(rows, slice) else rows[:, None], self._columns] = canonical(raw, whole.T)
 
 
-class _Windows:
-    """The newest windows by input and length, each cut once."""
+def _window(rings: Floats, cut: Cut) -> Floats:
+    panel, length = cut
+    window = rings[panel, :, rings.shape[2] - length :]
+    if rings.shape[1] > 1:
+        window = np.ascontiguousarray(window)
+        window.flags.writeable = False
+    return window
 
-    def __init__(self, rings: Mapping[str, Floats]) -> None:
-        self.rings = rings
-        self.count = next(iter(rings.values())).shape[0]
-        self._cut: dict[tuple[str, int], Floats] = {}
 
-    def of(self, feature: Feature) -> list[Floats]:
-        return [self._window(name, feature.reach) for name in feature.panels]
-
-    def _window(self, name: str, length: int) -> Floats:
-        window = self._cut.get((name, length))
-        if window is None:
-            window = self._cut[name, length] = np.ascontiguousarray(self.rings[name][:, -length:])
-        return window
+def _rows_without_gap(rings: Floats) -> Integers:
+    """int64 [panel, instrument]: how many rows back from the newest one on are all there."""
+    missing = ~np.isfinite(rings)[..., ::-1]
+    back = missing.argmax(-1)
+    back[(back == 0) & ~missing[..., 0]] = rings.shape[2]
+    return np.asarray(back)

@@ -35,12 +35,15 @@ class OnlineFeatures:
         self._place = {name: at for at, name in enumerate(self.instruments)}
         self._length = feature_set.max_window
         count = len(self.instruments)
-        self._rings = {name: np.full((count, 2 * self._length), np.nan) for name in feature_set.inputs}
+        self._panel = {name: at for at, name in enumerate(feature_set.inputs)}
+        self._rings = np.full((len(self._panel), count, 2 * self._length), np.nan)
+        self._seen = self._rings.view()  # what kernels get to see
+        self._seen.flags.writeable = False
         self._times_ns = np.full(2 * self._length, NO_ROW_NS)
         self._next = 0  # where the next row is written
         self._newest_ns: int | None = None
         own = [each for each in feature_set.computed if not each.across]
-        self._own = Newest(own, count)
+        self._own = Newest(own, feature_set.inputs, count)
         self._stale = np.zeros(count, np.bool_)
         self._followers = [Follower(each, count) for each in own if each.kind == "scan"]
 
@@ -60,7 +63,7 @@ class OnlineFeatures:
                 f"row at {event_time_ns}: expected an event time after {self._newest_ns}, found an older one; "
                 "push rows in order, and correct old ones with restate()"
             )
-        rows = {name: self._checked(name, values) for name in self._rings}
+        rows = {name: self._checked(name, values) for name in self._panel}
         self._begin_row(event_time_ns)
         for name, row in rows.items():
             self._write(name, self._newest, slice(None), row)
@@ -78,9 +81,9 @@ class OnlineFeatures:
         if at is None:
             near = ", ".join(difflib.get_close_matches(instrument, self.instruments, n=3)) or "none"
             raise PanelError(f"instrument {instrument!r}: expected one of the universe, found none; near are {near}")
-        unknown = [name for name in values if name not in self._rings]
+        unknown = [name for name in values if name not in self._panel]
         if unknown:
-            raise PanelError(f"row: expected inputs {', '.join(self._rings)}, found {', '.join(unknown)}; leave it out")
+            raise PanelError(f"row: expected inputs {', '.join(self._panel)}, found {', '.join(unknown)}; leave it out")
         place = slice(at, at + 1)
         if self._newest_ns is None or event_time_ns > self._newest_ns:
             self._begin_row(event_time_ns)
@@ -91,7 +94,7 @@ class OnlineFeatures:
         if column is not None:
             self._changed(place, older=column != self._newest)
         self._refresh()
-        return np.asarray(self._own.of(self.feature_set, place)[0])
+        return self._own.of(self.feature_set, at)
 
     def restate(self, event_time_ns: int, values: Mapping[str, Floats]) -> Floats:
         """Takes a correction of an earlier row at the moment it is known; returns the newest row's features again.
@@ -129,21 +132,18 @@ class OnlineFeatures:
         return (self._next - 1) % self._length
 
     def _across(self, feature: Feature, columns: Mapping[Feature, Floats]) -> Floats:
-        read = [
-            columns[each] if isinstance(each, Feature) else np.ascontiguousarray(self._rings[each][:, self._newest])
-            for each in feature.read
-        ]
+        read = [columns[each] if isinstance(each, Feature) else self._newest_of(each) for each in feature.read]
         return np.asarray(kernels.across(feature, [each[None] for each in read])[0])
 
     def _begin_row(self, event_time_ns: int) -> None:
         with quiet():
             for follower in self._followers:
                 self._rewrite(follower)
-                newest = self._newest_row(follower.feature)
+                newest = [self._newest_of(name) for name in follower.feature.panels]
                 follower.begin_row(newest, event_time_ns, self._newest_ns)
-        self._times_ns[[self._next, self._next + self._length]] = event_time_ns
-        for name in self._rings:
-            self._write(name, self._next, slice(None), np.nan)
+        for column in (self._next, self._next + self._length):
+            self._times_ns[column] = event_time_ns
+            self._rings[:, :, column] = np.nan
         self._next = (self._next + 1) % self._length
         self._newest_ns = event_time_ns
         self._own.forget()
@@ -159,24 +159,29 @@ class OnlineFeatures:
         at = np.flatnonzero(self._stale)
         if not len(at):
             return
-        rows = slice(int(at[0]), int(at[0]) + 1) if len(at) == 1 else at
+        rows: slice | Integers = at
+        if len(at) in (1, len(self._stale)):
+            rows = slice(int(at[0]), int(at[-1]) + 1)
         newest = slice(self._next, self._next + self._length)
-        rings = {name: ring[rows, newest] for name, ring in self._rings.items()}
+        rings = self._seen[:, rows, newest]
+        rings.flags.writeable = False
         with quiet():
             for follower in self._followers:
                 self._rewrite(follower)
-                self._own.put(follower.feature, rows, follower.values(at, self._newest_row(follower.feature)))
+                row = [self._newest_of(name)[rows] for name in follower.feature.panels]
+                self._own.put(follower.feature, rows, follower.values(rows, row))
             self._own.evaluate(rows, rings, self._times_ns[newest])
-        self._stale[at] = False
+        self._stale[rows] = False
 
     def _rewrite(self, follower: Follower) -> None:
         at = follower.rewritten
         if len(at):
             before = slice(self._next, self._next + self._length - 1)  # all but the newest row
-            follower.rewrite([self._rings[name][at, before] for name in follower.feature.panels], at)
+            follower.rewrite([self._rings[self._panel[name], at, before] for name in follower.feature.panels], at)
 
-    def _newest_row(self, feature: Feature) -> list[Floats]:
-        return [self._rings[name][:, self._newest] for name in feature.panels]
+    def _newest_of(self, name: str) -> Floats:
+        """The newest row [instrument] of an input; a copy."""
+        return self._rings[self._panel[name], :, self._newest].copy()
 
     def _column(self, event_time_ns: int) -> int | None:
         """Where the ring holds the row of this event time; None for one older than the ring."""
@@ -192,13 +197,14 @@ class OnlineFeatures:
         )
 
     def _write(self, name: str, column: int, at: slice | Integers, row: Floats | float) -> None:
-        self._rings[name][at, column] = row
-        self._rings[name][at, column + self._length] = row
+        ring = self._rings[self._panel[name]]
+        ring[at, column] = row
+        ring[at, column + self._length] = row
 
     def _checked(self, name: str, values: Mapping[str, Floats]) -> Floats:
-        if name not in self._rings or name not in values:
+        if name not in self._panel or name not in values:
             raise PanelError(
-                f"row: expected inputs {', '.join(self._rings)}, found {', '.join(values)}; give {name!r} its values"
+                f"row: expected inputs {', '.join(self._panel)}, found {', '.join(values)}; give {name!r} its values"
             )
         row = np.asarray(values[name], np.float64)
         if row.shape != (len(self.instruments),):

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import json
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
 
 from features import library
@@ -18,6 +20,7 @@ from features.definition import Feature, FeatureSet
 from features.errors import RegistryError
 
 ENTRY_POINT_GROUP = "signalbox.features"
+IDENTITIES = Path(library.__file__).with_name("identities.json")
 
 
 def available() -> Mapping[str, Feature]:
@@ -30,15 +33,18 @@ def available() -> Mapping[str, Feature]:
 
 
 def load_features(names: Sequence[str]) -> FeatureSet:
-    """The named features as a set, in the order given. RegistryError for an unknown name lists near ones."""
+    """The named features as a set, in the order given. A name may be an alias with its version, `name@v3`.
+
+    RegistryError for an unknown name lists near ones; for another version than there is, says which identity it had.
+    """
     there = available()
-    for name in names:
-        if name not in there:
-            near = difflib.get_close_matches(name, there, n=3) or sorted(there)
-            raise RegistryError(
-                f"feature {name!r}: expected a known one, found none of that name; near are {', '.join(near)}"
-            )
-    return FeatureSet(tuple(there[name] for name in names))
+    return FeatureSet(tuple(_found(name, there) for name in names))
+
+
+def pinned_identities() -> Mapping[str, str]:
+    """The identity behind each alias `name@vN` that the library has or had."""
+    identities: dict[str, str] = json.loads(IDENTITIES.read_text())
+    return identities
 
 
 def built_in() -> Mapping[str, Feature]:
@@ -59,6 +65,23 @@ def collect(modules: Iterable[ModuleType]) -> Mapping[str, Feature]:
                 )
             found[each.name] = each
     return dict(sorted(found.items()))
+
+
+def _found(asked: str, there: Mapping[str, Feature]) -> Feature:
+    name, _, version = asked.partition("@")
+    if name not in there:
+        near = difflib.get_close_matches(name, there, n=3) or sorted(there)
+        raise RegistryError(
+            f"feature {asked!r}: expected a known one, found none of that name; near are {', '.join(near)}"
+        )
+    found = there[name]
+    if version and asked != found.alias:
+        was = pinned_identities().get(asked, "not known here")
+        raise RegistryError(
+            f"feature {asked!r}: expected that version, found {found.alias} of identity {found.identity}; the one "
+            f"asked for ({was}) is computed by the build that had it"
+        )
+    return found
 
 
 def _defined_in(module: ModuleType) -> Iterator[Feature]:

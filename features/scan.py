@@ -36,11 +36,11 @@ class Progress:
         """The feature's values [entity] at the last row."""
         return canonical(self.state[0], usable(feature, self.newest, self.seen))
 
-    def at(self, entities: Integers) -> Progress:
-        """That of some entities alone; a copy."""
+    def at(self, entities: slice | Integers) -> Progress:
+        """That of some entities alone."""
         return Progress(self.state[:, entities], self.seen[entities], self.newest[entities])
 
-    def put(self, at: Integers, other: Progress) -> None:
+    def put(self, at: slice | Integers, other: Progress) -> None:
         """Overwrites the entities `at` with those of `other`, in place."""
         self.state[:, at] = other.state
         self.seen[at] = other.seen

@@ -3,18 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from loadtests.harness.results import Row
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One line of the table. must: what must be reached, in words, copied into every row of this line."""
-
-    what: str
-    must: str
-
+from loadtests.harness.table import Bar, Table
 
 BARS: Mapping[str, Bar] = {
     "02.1": Bar(
@@ -52,20 +42,5 @@ BARS: Mapping[str, Bar] = {
     "02.16": Bar("hostile peers at full rate, an honest client beside each", "0 honest calls lost, at most 64 MiB"),
 }
 
-
-def row(row_id: str, what: str, value: float, unit: str, *, ok: bool) -> Row:
-    """A row of the table. row_id: the line's id, and a letter where it has several readings (`02.5b`)."""
-    return Row(row_id, what, value, unit, BARS[line_of(row_id)].must, ok)
-
-
-def failed(row_id: str, words: str) -> Row:
-    """A row whose reading could not be taken: value 0, not kept, and why."""
-    return row(row_id, f"{BARS[line_of(row_id)].what}; not measured: {words}", 0.0, "none", ok=False)
-
-
-def line_of(row_id: str) -> str:
-    """ "02.5b" → "02.5"; KeyError for a line that the table does not have."""
-    line = row_id.rstrip("abcdefghijklmnopqrstuvwxyz")
-    if line not in BARS:
-        raise KeyError(f"{row_id}: expected a row of a line of the table ({', '.join(BARS)})")
-    return line
+TABLE = Table(BARS)
+row, failed, line_of = TABLE.row, TABLE.failed, TABLE.line_of

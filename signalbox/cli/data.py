@@ -56,7 +56,10 @@ def list_features(as_json: bool) -> None:
     known = available()
     rows = [(name, each.kind, each.window, each.unit, ", ".join(each.read_names)) for name, each in known.items()]
     show(
-        {name: {"identity": each.identity, "window": each.window, "unit": each.unit} for name, each in known.items()},
+        {
+            name: {"alias": each.alias, "identity": each.identity, "window": each.window, "unit": each.unit}
+            for name, each in known.items()
+        },
         as_json=as_json,
         text=lambda: table(("feature", "kind", "window", "unit", "inputs"), rows),
     )

@@ -13,9 +13,10 @@ from loadtests.harness.model import BenchModel
 from loadtests.harness.readings import Reading
 from loadtests.harness.results import Row
 from loadtests.harness.rounds import Readings
+from loadtests.harness.table import Part, collect
 from loadtests.serving import varied_rows
-from loadtests.serving.bars import BARS, failed, line_of, row
-from loadtests.serving.bench import PARTS, Part, collect
+from loadtests.serving.bars import BARS, TABLE, failed, line_of, row
+from loadtests.serving.bench import MINUTES, PARTS
 from loadtests.serving.closed_loop import JUDGED, contestants
 
 
@@ -37,7 +38,7 @@ def test_every_line_is_a_row_whatever_happens(part: Callable[..., Part]) -> None
         raise RuntimeError("the server fell over\nand more")
 
     right = part("right", ("02.12",), lambda: [row("02.12a", "memory", 90.0, "MiB", ok=True)])
-    rows = collect([part("broken", ("02.6", "02.7"), broken), right])
+    rows = collect(TABLE, [part("broken", ("02.6", "02.7"), broken), right], minutes=MINUTES)
     assert [line_of(each.id) for each in rows] == list(BARS)
     by_id = {each.id: each for each in rows}
     assert by_id["02.12a"].ok
@@ -48,7 +49,7 @@ def test_every_line_is_a_row_whatever_happens(part: Callable[..., Part]) -> None
 
 def test_a_part_is_not_begun_too_late(part: Callable[..., Part]) -> None:
     late = part("late", ("02.12",), lambda: [row("02.12a", "memory", 90.0, "MiB", ok=True)])
-    assert "not begun" in {each.id: each for each in collect([late], minutes=-1)}["02.12"].what
+    assert "not begun" in {each.id: each for each in collect(TABLE, [late], minutes=-1)}["02.12"].what
 
 
 def test_a_row_takes_its_bar_from_the_table() -> None:
@@ -68,7 +69,7 @@ def test_a_part_that_fails_is_seen_though_another_measures_its_line(part: Callab
         raise RuntimeError("no client")
 
     right = part("right", ("02.1",), lambda: [row("02.1a", "h2load", 2e5, "requests/s", ok=True)])
-    by_id = {each.id: each for each in collect([right, part("broken", ("02.1b",), broken)])}
+    by_id = {each.id: each for each in collect(TABLE, [right, part("broken", ("02.1b",), broken)], minutes=MINUTES)}
     assert by_id["02.1a"].ok
     assert (by_id["02.1b"].ok, by_id["02.1b"].bar) == (False, BARS["02.1"].must)
 
