@@ -163,6 +163,7 @@ def trains(draw: Any) -> Train:
 
 
 # A fault takes grpcio up to a second to answer: few examples of many trains, and no shrinking, as one request is named.
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")  # it would hide what differs
 @settings(max_examples=max(10, settings.default.max_examples // 12), phases=(Phase.reuse, Phase.generate))
 @given(asked=st.lists(trains(), min_size=8, max_size=16))
 def test_any_train_is_answered_alike(runner: asyncio.Runner, servers: Servers, asked: list[Train]) -> None:
