@@ -12,11 +12,10 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
-from features import evaluate as kernels
 from features.anchor import UNKNOWN
 from features.definition import Feature, FeatureSet
 from features.errors import PanelError
-from features.evaluate import canonical, evaluate, quiet
+from features.evaluate import accumulated, across, canonical, contributions, evaluate, quiet, usable, window_values
 from features.panel import Panel
 from features.restated import Cells, first_known, touched, windows_as_known
 from features.scan import advance, fresh, run
@@ -133,10 +132,10 @@ def _window_block(feature: Feature, stretch: Stretch, block: Block, windows: Seq
         length = rows_in_span(feature, stretch.lead.event_times_ns)[stretch.first :][block.rows]
         outside = np.arange(feature.window) < (feature.window - np.tile(length, block.shape[0]))[:, None]
         windows = [np.where(outside, np.nan, each) for each in windows]
-    raw = kernels.window_values(feature, windows).reshape(block.shape)
+    raw = window_values(feature, windows).reshape(block.shape)
     newest = stretch.missing(feature.panels, block, 1) == 0
     present = length - stretch.missing(feature.panels, block, length)
-    return canonical(raw, kernels.usable(feature, newest, present))
+    return canonical(raw, usable(feature, newest, present))
 
 
 def _accumulate(feature: Feature, stretch: Stretch, column: Floats) -> None:
@@ -145,11 +144,11 @@ def _accumulate(feature: Feature, stretch: Stretch, column: Floats) -> None:
     for left in range(0, stretch.instruments, 16):
         block = Block(slice(left, min(left + 16, stretch.instruments)), slice(0, stretch.rows + before))
         parts = [entities(stretch.windows(name, rows, before=before), block) for name in feature.panels]
-        added, there = kernels.contributions(feature, parts)
+        added, there = contributions(feature, parts)
         there = there.reshape(block.shape)
         sums, count = (_sliding_sum(each, feature.window) for each in (added.reshape(-1, *block.shape), there))
-        allowed = kernels.usable(feature, there[:, before:], count)
-        column[:, block.instruments] = canonical(kernels.accumulated(sums), allowed).T
+        allowed = usable(feature, there[:, before:], count)
+        column[:, block.instruments] = canonical(accumulated(sums), allowed).T
 
 
 def _sliding_sum(values: npt.NDArray[np.int64] | npt.NDArray[np.bool_], length: int) -> Times:
@@ -203,7 +202,7 @@ def _cross(feature: Feature, stretch: Stretch, columns: Columns) -> None:
     rows = max(1, _CHUNK_BYTES // (8 * stretch.instruments))
     for top in range(0, stretch.rows, rows):
         block = [np.ascontiguousarray(each[top : top + rows]) for each in given]
-        columns[feature][top : top + rows] = kernels.across(feature, block)
+        columns[feature][top : top + rows] = across(feature, block)
 
 
 def _cross_inputs(feature: Feature, stretch: Stretch, columns: Columns) -> Iterator[Floats]:

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from features import evaluate as kernels
 from features.definition import Feature, FeatureSet
-from features.evaluate import canonical, evaluate
+from features.evaluate import canonical, evaluate, window_values
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -75,7 +74,7 @@ class Newest:
         if self._strict:
             raw = np.empty((rings.shape[1], len(self._strict)))
             for at, feature in enumerate(self._strict):
-                raw[:, at] = kernels.window_values(feature, [windows[cut] for cut in self._cuts[feature]])
+                raw[:, at] = window_values(feature, [windows[cut] for cut in self._cuts[feature]])
             whole = _rows_without_gap(rings)[self._panels].min(1) >= self._windows[:, None]
             self._values[rows if isinstance(rows, slice) else rows[:, None], self._columns] = canonical(raw, whole.T)
 

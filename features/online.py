@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from features import evaluate as kernels
 from features.definition import Feature, FeatureSet
 from features.errors import PanelError
-from features.evaluate import quiet
+from features.evaluate import across, quiet
 from features.follow import Follower
 from features.newest import Newest
 
@@ -133,7 +132,7 @@ class OnlineFeatures:
 
     def _across(self, feature: Feature, columns: Mapping[Feature, Floats]) -> Floats:
         read = [columns[each] if isinstance(each, Feature) else self._newest_of(each) for each in feature.read]
-        return np.asarray(kernels.across(feature, [each[None] for each in read])[0])
+        return np.asarray(across(feature, [each[None] for each in read])[0])
 
     def _begin_row(self, event_time_ns: int) -> None:
         with quiet():

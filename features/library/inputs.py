@@ -1,6 +1,10 @@
-"""What the library's features read, and the real data that each is tested on."""
+"""What the library's features read, the real data that each is tested on, and what many declare alike."""
 
 from __future__ import annotations
+
+from functools import partial
+
+from features.definition import feature
 
 OWNER = "research"
 
@@ -20,3 +24,6 @@ STOCKS_AND_INDEX = "skfolio: daily closes of 20 US stocks and of the S&P 500, 19
 INDICES = "arch: daily bars with volume of the S&P 500 and the NASDAQ Composite, 1999 to 2018"
 STOCKS_IN_SECTORS = "skfolio: daily closes of 20 US stocks, 1990 to 2022; their sectors are written in the test"
 GENERATED = "generated: no package used here ships such data"
+
+of_closes = partial(feature, inputs=(CLOSE,), owner=OWNER, tested_on=STOCKS)
+of_bars = partial(feature, owner=OWNER, tested_on=INDICES)

@@ -8,72 +8,63 @@ from __future__ import annotations
 
 import numpy as np
 
-from features.definition import Floats, feature
+from features.definition import Floats
 from features.kernels import Integers, centred, deviation, mean, share_where, simple_returns, total, whole
-from features.library.inputs import CLOSE, GENERATED, INDICES, OWNER, RAW_CLOSE, SHARES, STOCKS, VOLUME
+from features.library.inputs import CLOSE, GENERATED, RAW_CLOSE, SHARES, STOCKS, VOLUME, of_bars
 
 
-@feature(
+@of_bars(
     inputs=(CLOSE, RAW_CLOSE, VOLUME),
     window=22,
     unit="share per million",
-    owner=OWNER,
     formula="10⁶ · mean of |r| / (C · V) over 21 sessions, C as traded",
     source="Amihud (2002)",
-    tested_on=INDICES,
 )
 def illiquidity_21(close: Floats, traded_at: Floats, volume: Floats) -> Floats:
     """How far a million traded moves the price. NaN where a session of the 21 had no volume."""
     return 1e6 * mean(np.abs(simple_returns(close)) / (traded_at[:, 1:] * volume[:, 1:]))
 
 
-@feature(
+@of_bars(
     inputs=(RAW_CLOSE, VOLUME),
     window=21,
     unit="currency a session",
-    owner=OWNER,
     formula="mean of C · V over 21 sessions",
     source="textbook",
-    tested_on=INDICES,
 )
 def traded_value_21(traded_at: Floats, volume: Floats) -> Floats:
     """What was traded a session, in currency."""
     return mean(traded_at * volume)
 
 
-@feature(
+@of_bars(
     inputs=(VOLUME,),
     window=63,
     unit="standard deviations",
-    owner=OWNER,
     formula="(V(t) − V̄) / s(V) over 63 sessions, the newest among them, divisor n − 1",
     source="after Gervais, Kaniel and Mingelgrin (2001)",
-    tested_on=INDICES,
 )
 def volume_score_63(volume: Floats) -> Floats:
     """How unusual the session's volume is. NaN where it never changed."""
     return (volume[:, -1] - mean(volume)) / deviation(volume)
 
 
-@feature(
+@of_bars(
     inputs=(VOLUME,),
     window=126,
     unit="share",
-    owner=OWNER,
     formula="mean of the last 21 V / mean of the last 126 − 1",
     source="textbook",
-    tested_on=INDICES,
 )
 def volume_trend_21_126(volume: Floats) -> Floats:
     """The last month's volume against that of half a year."""
     return mean(volume[:, -21:]) / mean(volume) - 1.0
 
 
-@feature(
+@of_bars(
     inputs=(VOLUME, SHARES),
     window=21,
     unit="share a session",
-    owner=OWNER,
     formula="mean of V / shares outstanding over 21 sessions",
     source="Datar, Naik and Radcliffe (1998)",
     tested_on=GENERATED,
@@ -83,16 +74,14 @@ def turnover_21(volume: Floats, shares: Floats) -> Floats:
     return mean(volume / shares)
 
 
-@feature(
+@of_bars(
     inputs=(CLOSE, VOLUME),
     window=63,
     kind="exact_accum",
     contribution_rows=2,
     unit="−1 to 1",
-    owner=OWNER,
     formula="Σ sign(P(i) − P(i−1)) V(i) / Σ V(i) over 63 sessions",
     source="Granville (1963), on-balance volume, over a window",
-    tested_on=INDICES,
 )
 def on_balance_volume_63(close: Floats, volume: Floats) -> Integers:
     """Volume of rising sessions less that of falling ones, as a share of all: whole numbers until the last division."""
@@ -101,14 +90,12 @@ def on_balance_volume_63(close: Floats, volume: Floats) -> Integers:
     return np.array([rising * traded - falling * traded, traded])
 
 
-@feature(
+@of_bars(
     inputs=(CLOSE, VOLUME),
     window=64,
     unit="ratio",
-    owner=OWNER,
     formula="correlation of |r| and V over 63 sessions",
     source="Karpoff (1987)",
-    tested_on=INDICES,
 )
 def volume_move_correlation_63(close: Floats, volume: Floats) -> Floats:
     """Whether the price moves when it trades. NaN where either never changed."""
@@ -116,11 +103,10 @@ def volume_move_correlation_63(close: Floats, volume: Floats) -> Floats:
     return total(moves * traded) / np.sqrt(total(moves * moves) * total(traded * traded))
 
 
-@feature(
+@of_bars(
     inputs=(CLOSE,),
     window=64,
     unit="share of the price",
-    owner=OWNER,
     formula="2 √max(0, −cov(r(i), r(i−1))), 62 pairs, divisor 61",
     source="Roll (1984); 0 where the covariance is above 0",
     tested_on=STOCKS,
@@ -132,11 +118,10 @@ def roll_spread_63(close: Floats) -> Floats:
     return np.asarray(2.0 * np.sqrt(np.maximum(-covariance, 0.0)))
 
 
-@feature(
+@of_bars(
     inputs=(CLOSE,),
     window=64,
     unit="share",
-    owner=OWNER,
     formula="number of r(i) = 0 among 63, over 63",
     source="Lesmond, Ogden and Trzcinka (1999)",
     tested_on=STOCKS,

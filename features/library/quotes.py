@@ -6,6 +6,8 @@ reader's to judge.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from features.definition import Floats, feature
@@ -15,14 +17,14 @@ from features.library.inputs import ASK, ASK_SIZE, BID, BID_SIZE, GENERATED, OWN
 _MINUTE_NS = 60_000_000_000
 
 
-@feature(
+of_quotes = partial(feature, clock="event", owner=OWNER, tested_on=GENERATED)
+
+
+@of_quotes(
     inputs=(BID_SIZE, ASK_SIZE),
-    clock="event",
     unit="−1 to 1",
-    owner=OWNER,
     formula="(qb − qa) / (qb + qa)",
     source="Cartea, Donnelly and Jaimungal (2018)",
-    tested_on=GENERATED,
 )
 def book_imbalance(bid_size: Floats, ask_size: Floats) -> Floats:
     """Which side of the book is heavier: 1 when only buyers stand there."""
@@ -30,28 +32,19 @@ def book_imbalance(bid_size: Floats, ask_size: Floats) -> Floats:
     return (bid - ask) / (bid + ask)
 
 
-@feature(
-    inputs=(BID, ASK),
-    clock="event",
-    unit="share of the price",
-    owner=OWNER,
-    formula="2 (a − b) / (a + b)",
-    source="textbook, quoted spread",
-    tested_on=GENERATED,
+@of_quotes(
+    inputs=(BID, ASK), unit="share of the price", formula="2 (a − b) / (a + b)", source="textbook, quoted spread"
 )
 def quoted_spread(bid: Floats, ask: Floats) -> Floats:
     """The spread as a share of the mid price."""
     return 2.0 * (ask[:, 0] - bid[:, 0]) / (ask[:, 0] + bid[:, 0])
 
 
-@feature(
+@of_quotes(
     inputs=(BID, ASK, BID_SIZE, ASK_SIZE),
-    clock="event",
     unit="share of the price",
-    owner=OWNER,
     formula="(qb a + qa b) / (qb + qa) / ((a + b)/2) − 1",
     source="Stoikov (2018), the weighted mid that his micro-price starts from",
-    tested_on=GENERATED,
 )
 def microprice_gap(bid: Floats, ask: Floats, bid_size: Floats, ask_size: Floats) -> Floats:
     """How far the size-weighted mid lies above the mid price.
@@ -62,17 +55,14 @@ def microprice_gap(bid: Floats, ask: Floats, bid_size: Floats, ask_size: Floats)
     return (buy * a + sell * b) / (buy + sell) / (0.5 * (a + b)) - 1.0
 
 
-@feature(
+@of_quotes(
     inputs=(BID, ASK, BID_SIZE, ASK_SIZE),
     window=50,
     kind="exact_accum",
     contribution_rows=2,
-    clock="event",
     unit="ratio",
-    owner=OWNER,
     formula="Σ e(i) / Σ (qb + qa) over 50 quotes; e = [b ≥ b₋₁] qb − [b ≤ b₋₁] qb₋₁ − [a ≤ a₋₁] qa + [a ≥ a₋₁] qa₋₁",
     source="Cont, Kukanov and Stoikov (2014)",
-    tested_on=GENERATED,
 )
 def order_flow_imbalance_50(bid: Floats, ask: Floats, bid_size: Floats, ask_size: Floats) -> Integers:
     """What came to the bid less what came to the ask over 50 quotes, in units of the sizes that stood there."""
@@ -83,18 +73,15 @@ def order_flow_imbalance_50(bid: Floats, ask: Floats, bid_size: Floats, ask_size
     return np.array([flow, buy[:, 1] + sell[:, 1]])
 
 
-@feature(
+@of_quotes(
     inputs=(BID, ASK),
     window=200,
     span_ns=5 * _MINUTE_NS,
     min_rows=2,
     missing="latest",
-    clock="event",
     unit="share",
-    owner=OWNER,
     formula="m(t) / mean of m over the quotes of 5 minutes, 200 at the most, − 1; m = (a + b)/2",
     source="textbook",
-    tested_on=GENERATED,
 )
 def mid_trend_5m(bid: Floats, ask: Floats) -> Floats:
     """The mid price over its mean of the last five minutes, less one."""

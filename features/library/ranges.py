@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from features.definition import Floats, feature
+from features.definition import Floats
 from features.kernels import deviation, half_tanh, logarithm, mean, mean_product
-from features.library.inputs import CLOSE, HIGH, INDICES, LOW, OPEN, OWNER
+from features.library.inputs import CLOSE, HIGH, LOW, OPEN, of_bars
 
 _BARS = (OPEN, HIGH, LOW, CLOSE)
 _FOUR_LN2 = 2.772588722239781
@@ -20,14 +20,12 @@ _ROOT_2 = 1.4142135623730951
 _THREE_LESS = 0.1715728752538099  # 3 − 2√2
 
 
-@feature(
+@of_bars(
     inputs=(HIGH, LOW),
     window=21,
     unit="share a session",
-    owner=OWNER,
     formula="√(mean of ln(H/L)² / (4 ln 2)) over 21 sessions",
     source="Parkinson (1980)",
-    tested_on=INDICES,
 )
 def parkinson_volatility_21(high: Floats, low: Floats) -> Floats:
     """Volatility from the range: high over low."""
@@ -35,14 +33,12 @@ def parkinson_volatility_21(high: Floats, low: Floats) -> Floats:
     return np.sqrt(mean(reach * reach) / _FOUR_LN2)
 
 
-@feature(
+@of_bars(
     inputs=_BARS,
     window=21,
     unit="share a session",
-    owner=OWNER,
     formula="√(mean of ln(H/L)²/2 − (2 ln 2 − 1) ln(C/O)²) over 21 sessions",
     source="Garman and Klass (1980)",
-    tested_on=INDICES,
 )
 def garman_klass_volatility_21(opening: Floats, high: Floats, low: Floats, close: Floats) -> Floats:
     """Volatility from the range and the way from open to close."""
@@ -51,14 +47,12 @@ def garman_klass_volatility_21(opening: Floats, high: Floats, low: Floats, close
     return np.sqrt(0.5 * mean_product(reach, reach) - _CENTRE * mean_product(drift, drift))
 
 
-@feature(
+@of_bars(
     inputs=_BARS,
     window=21,
     unit="share a session",
-    owner=OWNER,
     formula="√(mean of ln(H/O) ln(H/C) + ln(L/O) ln(L/C)) over 21 sessions",
     source="Rogers and Satchell (1991)",
-    tested_on=INDICES,
 )
 def rogers_satchell_volatility_21(opening: Floats, high: Floats, low: Floats, close: Floats) -> Floats:
     """Volatility from the range, whatever the drift."""
@@ -66,14 +60,12 @@ def rogers_satchell_volatility_21(opening: Floats, high: Floats, low: Floats, cl
     return np.sqrt(_rogers_satchell(logs[:, :21], logs[:, 21:42], logs[:, 42:]))
 
 
-@feature(
+@of_bars(
     inputs=_BARS,
     window=22,
     unit="share a session",
-    owner=OWNER,
     formula="√(V(ln O/C₋₁) + k V(ln C/O) + (1 − k) RS), V with divisor n − 1, k = 0.34 / (1.34 + 22/20), n = 21",
     source="Yang and Zhang (2000)",
-    tested_on=INDICES,
 )
 def yang_zhang_volatility_21(opening: Floats, high: Floats, low: Floats, close: Floats) -> Floats:
     """Volatility from the range, drift and overnight jumps accounted for."""
@@ -91,15 +83,13 @@ def _rogers_satchell(high: Floats, low: Floats, close: Floats) -> Floats:
     return mean(high * (high - close) + low * (low - close))
 
 
-@feature(
+@of_bars(
     inputs=(HIGH, LOW),
     window=22,
     unit="share of the price",
-    owner=OWNER,
     formula="mean over 21 pairs of max(0, 2 (e^α − 1) / (1 + e^α)), "
     "α = (√(2β) − √β) / (3 − 2√2) − √(γ / (3 − 2√2)), β = Σ ln(H/L)² of both, γ = ln(H₂/L₂)² of the pair's range",
     source="Corwin and Schultz (2012), without their overnight adjustment",
-    tested_on=INDICES,
 )
 def corwin_schultz_spread_21(high: Floats, low: Floats) -> Floats:
     """The bid-ask spread that ranges of single sessions and of pairs imply; pairs that imply less than 0 count 0."""
@@ -111,14 +101,12 @@ def corwin_schultz_spread_21(high: Floats, low: Floats) -> Floats:
     return mean(np.maximum(2.0 * half_tanh(alpha), 0.0))
 
 
-@feature(
+@of_bars(
     inputs=(HIGH, LOW, CLOSE),
     window=21,
     unit="−1 to 1",
-    owner=OWNER,
     formula="mean of ((C − L) − (H − C)) / (H − L) over 21 sessions",
     source="Chaikin, close location value (in Murphy, 1999)",
-    tested_on=INDICES,
 )
 def close_location_21(high: Floats, low: Floats, close: Floats) -> Floats:
     """Where in the day's range sessions have closed: 1 at the high, −1 at the low. NaN where a session had no range."""

@@ -8,92 +8,63 @@ from __future__ import annotations
 import numpy as np
 
 from features.anchor import Anchor
-from features.definition import Floats, feature
+from features.definition import Floats
 from features.kernels import centred, follow, highest, lowest, mean, running_mean, total
-from features.library.inputs import CLOSE, HIGH, INDICES, LOW, OWNER, STOCKS
+from features.library.inputs import CLOSE, HIGH, INDICES, LOW, of_closes
 
 _YEARS = Anchor("year", before=1)
 _TWO_YEARS = 530  # sessions, at the most
 
 
-@feature(
-    inputs=(CLOSE,),
+@of_closes(
     window=126,
     unit="share",
-    owner=OWNER,
     formula="min over i ≤ j of P(j) / P(i) − 1 within 126 sessions",
     source="textbook, maximum drawdown",
-    tested_on=STOCKS,
 )
 def drawdown_126(close: Floats) -> Floats:
     """The deepest fall from an earlier high within 126 sessions; 0 at best, −0.4 is a fall by 40 %."""
     return lowest(close / np.maximum.accumulate(close, axis=-1)) - 1.0
 
 
-@feature(
-    inputs=(CLOSE,),
-    window=252,
-    unit="share",
-    owner=OWNER,
-    formula="P(t) / max P − 1 over 252 sessions",
-    source="George and Hwang (2004)",
-    tested_on=STOCKS,
-)
+@of_closes(window=252, unit="share", formula="P(t) / max P − 1 over 252 sessions", source="George and Hwang (2004)")
 def distance_from_high_252(close: Floats) -> Floats:
     """The close over the highest of 252 sessions, less one; 0 at the high."""
     return close[:, -1] / highest(close) - 1.0
 
 
-@feature(
-    inputs=(CLOSE,),
-    window=252,
-    unit="share",
-    owner=OWNER,
-    formula="P(t) / min P − 1 over 252 sessions",
-    source="after George and Hwang (2004)",
-    tested_on=STOCKS,
+@of_closes(
+    window=252, unit="share", formula="P(t) / min P − 1 over 252 sessions", source="after George and Hwang (2004)"
 )
 def distance_from_low_252(close: Floats) -> Floats:
     """The close over the lowest of 252 sessions, less one; 0 at the low."""
     return close[:, -1] / lowest(close) - 1.0
 
 
-@feature(
-    inputs=(CLOSE,),
-    window=50,
-    unit="share",
-    owner=OWNER,
-    formula="P(t) / P̄ − 1 over 50 sessions",
-    source="Brock, Lakonishok and LeBaron (1992)",
-    tested_on=STOCKS,
+@of_closes(
+    window=50, unit="share", formula="P(t) / P̄ − 1 over 50 sessions", source="Brock, Lakonishok and LeBaron (1992)"
 )
 def distance_from_mean_50(close: Floats) -> Floats:
     """The close over the mean of the last 50, less one."""
     return close[:, -1] / mean(close) - 1.0
 
 
-@feature(
-    inputs=(CLOSE,),
+@of_closes(
     window=200,
     unit="share",
-    owner=OWNER,
     formula="mean of the last 50 P / mean of the last 200 − 1",
     source="Brock, Lakonishok and LeBaron (1992)",
-    tested_on=STOCKS,
 )
 def mean_cross_50_200(close: Floats) -> Floats:
     """The mean of 50 closes over that of 200, less one: it crosses 0 where the averages cross."""
     return mean(close[:, -50:]) / mean(close) - 1.0
 
 
-@feature(
-    inputs=(CLOSE,),
+@of_closes(
     window=64,
     unit="ratio",
-    owner=OWNER,
     formula="(P(t) − P(t−63)) / Σ |P(i) − P(i−1)|",
     source="Kaufman (1995), efficiency ratio with its sign",
-    tested_on=STOCKS,
 )
 def straightness_63(close: Floats) -> Floats:
     """The net change of 63 sessions over the way travelled (efficiency ratio, signed): −1 to 1.
@@ -103,14 +74,11 @@ def straightness_63(close: Floats) -> Floats:
     return (close[:, -1] - close[:, 0]) / total(np.abs(close[:, 1:] - close[:, :-1]))
 
 
-@feature(
-    inputs=(CLOSE,),
+@of_closes(
     window=63,
     unit="share a session",
-    owner=OWNER,
     formula="slope of P on time over 63 sessions / P̄",
     source="textbook, least squares",
-    tested_on=STOCKS,
 )
 def slope_63(close: Floats) -> Floats:
     """The slope of the straight line through 63 closes, as a share of their mean."""
@@ -118,14 +86,11 @@ def slope_63(close: Floats) -> Floats:
     return total(close * steps) / total(steps * steps) / mean(close)
 
 
-@feature(
-    inputs=(CLOSE,),
+@of_closes(
     window=20,
     unit="share of the band",
-    owner=OWNER,
     formula="%b = (P(t) − (m − 2s)) / 4s, m and s mean and deviation (divisor n) of 20 closes",
     source="Bollinger (2001)",
-    tested_on=STOCKS,
 )
 def bollinger_20(close: Floats) -> Floats:
     """Where the close stands in its Bollinger band: 0 at the lower edge, 1 at the upper. NaN where nothing moved."""
@@ -133,11 +98,10 @@ def bollinger_20(close: Floats) -> Floats:
     return 0.5 + apart[:, -1] / (4.0 * np.sqrt(mean(apart * apart)))
 
 
-@feature(
+@of_closes(
     inputs=(HIGH, LOW, CLOSE),
     window=14,
     unit="share of the range",
-    owner=OWNER,
     formula="(C(t) − min L) / (max H − min L) over 14 sessions",
     source="Lane (1984), %K",
     tested_on=INDICES,
@@ -148,8 +112,7 @@ def stochastic_14(high: Floats, low: Floats, close: Floats) -> Floats:
     return (close[:, -1] - bottom) / (highest(high) - bottom)
 
 
-@feature(
-    inputs=(CLOSE,),
+@of_closes(
     window=_TWO_YEARS,
     min_rows=15,
     kind="scan",
@@ -157,10 +120,8 @@ def stochastic_14(high: Floats, low: Floats, close: Floats) -> Floats:
     anchor=_YEARS,
     states=5,
     unit="0 to 100",
-    owner=OWNER,
     formula="100 G / (G + L); G, L: means of the first 14 gains and losses, then (13 · before + new) / 14",
     source="Wilder (1978)",
-    tested_on=STOCKS,
 )
 def rsi_14(state: Floats, close: Floats) -> Floats:
     """Wilder's relative strength index, from the first session of the year before on; NaN where nothing moved."""
@@ -171,8 +132,7 @@ def rsi_14(state: Floats, close: Floats) -> Floats:
     return np.array([100.0 * gain / (gain + loss), close, seen, gain, loss])
 
 
-@feature(
-    inputs=(CLOSE,),
+@of_closes(
     window=_TWO_YEARS,
     min_rows=35,
     kind="scan",
@@ -180,10 +140,8 @@ def rsi_14(state: Floats, close: Floats) -> Floats:
     anchor=_YEARS,
     states=4,
     unit="share",
-    owner=OWNER,
     formula="(M − S) / P; M = E₁₂ − E₂₆, S = E₉ of M; Eₙ += 2/(n+1) · (new − Eₙ), the first value to begin with",
     source="Appel (2005)",
-    tested_on=STOCKS,
 )
 def macd_12_26_9(state: Floats, close: Floats) -> Floats:
     """The MACD histogram as a share of the close, from the first session of the year before on."""
@@ -193,7 +151,7 @@ def macd_12_26_9(state: Floats, close: Floats) -> Floats:
     return np.array([(fast - slow - signal) / close, fast, slow, signal])
 
 
-@feature(
+@of_closes(
     inputs=(HIGH, LOW, CLOSE),
     window=_TWO_YEARS,
     min_rows=15,
@@ -202,7 +160,6 @@ def macd_12_26_9(state: Floats, close: Floats) -> Floats:
     anchor=_YEARS,
     states=4,
     unit="share",
-    owner=OWNER,
     formula="A / C(t); A: mean of the first 14 ranges max(H, C(t−1)) − min(L, C(t−1)), then (13 · before + new) / 14",
     source="Wilder (1978), average true range",
     tested_on=INDICES,

@@ -5,7 +5,7 @@ from types import ModuleType
 import pytest
 
 from features import registry
-from features.definition import Feature
+from features.definition import Feature, Floats
 from features.errors import RegistryError
 from features.registry import available, built_in, collect, load_features
 
@@ -36,10 +36,11 @@ def module_with(name: str, *features: Feature) -> ModuleType:
 
 
 def claimed_by(module: str, name: str = "return_5") -> Feature:
-    def kernel() -> None: ...
+    def kernel(close: Floats) -> Floats:
+        return close[:, -1]
 
     kernel.__module__ = module
-    return Feature(name=name, kernel=kernel, inputs=("close",), window=1, min_rows=1, unit="share", owner="x")  # type: ignore[arg-type]
+    return Feature(name=name, kernel=kernel, inputs=("close",), window=1, min_rows=1, unit="share", owner="x")
 
 
 def test_two_definitions_of_one_name_are_refused_with_both_places() -> None:
