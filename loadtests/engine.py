@@ -4,7 +4,8 @@ Question: how much of a request's CPU time is ours, how much the model's? Load: 
 nothing, every row different. "64 together": 64 calls of one turn of the loop, in one moment (one read of a socket) or
 each in its own (64 connections); "alone": one. Time is this process's CPU time, the best of several rounds, so that
 what other processes do does not count. The model's share is the same rows in bare runs of the same session; the loop's
-is a turn in which nothing is scored. Ours is the rest: caches that the model has emptied are in it.
+is a turn in which nothing is scored. Ours is the rest: caches that the model has emptied are in it, and so is what the
+metrics cost, which the last lines tell on its own: the counts of a run, its stages and its calls.
 
     python -m loadtests.engine [PART OF A NAME ...]
 """
@@ -37,6 +38,7 @@ from serving.handlers.routes import Route
 from serving.handlers.scorer import Scorer
 from serving.recorder import RingRecorder
 from serving.runtime.backend import Backend, Model
+from serving.runtime.counts import EngineCounts
 from serving.runtime.engine import NO_DEADLINE_NS, Engine
 from serving.runtime.lane import Single
 from serving.runtime.onnx_backend import OnnxBackend
@@ -138,6 +140,27 @@ def _round_ns(loop: asyncio.AbstractEventLoop, score: Score, bodies: list[bytes]
     return (spent + time.process_time_ns()) / turns
 
 
+def counting_us(together: int) -> float:
+    """CPU microseconds a request of what the engine counts of a run, each of its calls having come at its own time."""
+    counts, turns = EngineCounts(), 10 * TURNS
+    moments = [(at, 1) for at in range(together)]
+    ended = [at * 7_919 for at in range(4, 8)]  # gathered, ready, scored, done
+
+    def turn() -> None:
+        if together == 1:
+            counts.take_one(1, 0, *ended)
+        else:
+            counts.take(together, counts.take_calls(moments, ended[0], ended[-1]), *ended)
+
+    best = float("inf")
+    for _ in range(ROUNDS):
+        spent = -time.process_time_ns()
+        for _ in range(turns):
+            turn()
+        best = min(best, spent + time.process_time_ns())
+    return best / turns / together / 1000
+
+
 @dataclass(frozen=True)
 class Case:
     """One line of the table. model: whether the trees score it."""
@@ -183,6 +206,8 @@ def main(names: list[str]) -> None:
             model = _bare_us(OnnxBackend(trees.session, INPUT, trees.output), case.together) if case.model else 0.0
             turn = cost_us(loop, Unscored(loop).score, case.bodies, case.together)
             print(f"{case.what:40s} {whole:8.2f} {model:8.2f} {turn:8.2f} {whole - model - turn:8.2f}")
+        for together in (TOGETHER, 1):
+            print(f"{f'metrics alone, {together} together, apart':40s} {counting_us(together):35.2f}")
 
 
 def _scorer(loop: asyncio.AbstractEventLoop, backend: Backend, owned: ExitStack) -> Scorer:
