@@ -412,15 +412,14 @@ def is_silent(asked: Asked) -> bool:
 
 
 def are_alike(asked: Asked, ours: Heard, theirs: Heard) -> bool:
-    """Whether both say the same, or a row, or two, explain why not: of several faults each may word another."""
+    """Whether both say the same, or a row, or two, explain why not."""
     if ours == theirs:
         return True
     if not asked.is_due and "nothing" in (ours.outcome, theirs.outcome):
         return True  # the client has not waited
     rows = rows_of(asked)
     if ours.outcome == theirs.outcome:
-        found_another = len(asked.kinds) > 1 and ours.outcome.startswith("status") and ours.outcome != OK
-        return found_another or any(row.explains(ours, theirs) for row in rows)
+        return any(row.explains(ours, theirs) for row in rows)
     first = {"status 12"} if not is_served(asked) else set()  # of two faults either may be found first
     return bool(rows) and all(
         _is_one_of(first.union(*outcomes), heard)

@@ -152,6 +152,7 @@ KINDS: dict[str, Change] = {
     "grpc-encoding snappy": encoded(b"snappy"),
     "grpc-encoding GZIP": encoded(b"GZIP"),
     "grpc-encoding of nothing": encoded(b""),
+    "grpc-encoding twice": adds(b"grpc-encoding", b"gzip", b"identity"),
     "a gzip message": brings(wire.grpc(ZIPPED, flag=1), GZIP),
     "a gzip message without grpc-encoding": brings(wire.grpc(ZIPPED, flag=1)),
     "a gzip message with grpc-encoding identity": brings(wire.grpc(ZIPPED, flag=1), encoded(b"identity")),
@@ -212,6 +213,8 @@ def of_kinds(asked: Asked, *names: str) -> Asked:
     for name in names:
         before = asked.kinds - CONTENTS if name in CONTENTS else asked.kinds
         asked = replace(KINDS[name](asked), kinds=before | {name})
+    if asked.content[:1] == b"\1" and dict(asked.fields).get(b"grpc-encoding") == b"identity":
+        asked = replace(asked, kinds=asked.kinds | {"a gzip message with grpc-encoding identity"})
     return asked
 
 
